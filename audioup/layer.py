@@ -1,0 +1,125 @@
+"""What every 1-D upsampling layer shares: its options, the length contract, the origin and the delay."""
+
+import math
+from typing import TypedDict
+
+import torch
+from torch import Tensor, nn
+
+from audioup.functional import ENGINES, PADDING_MODES, Engine, PaddingMode, check_choice, check_positive, upsample1d
+
+
+class LayerOptions(TypedDict, total=False):
+    """Keyword options that all layers take; `UpsamplingLayer1d` says what they mean."""
+
+    groups: int
+    bias: bool
+    padding_mode: PaddingMode
+    causal: bool
+    engine: Engine
+    device: torch.device | str | None
+    dtype: torch.dtype | None
+
+
+class UpsamplingLayer1d(nn.Module):
+    """Upsample ``(batch, in_channels, T)`` to ``(batch, out_channels, stride * T)`` by a kernel yet to be defined.
+
+    The base of the three families, not used by itself. A family defines how its ``weight`` becomes the kernel of
+    `audioup.functional.upsample1d`. All take ``(in_channels, out_channels, kernel_size, stride)`` by position, as
+    ``torch.nn.ConvTranspose1d`` does, and the options below by name, so that one word swaps them; what ``kernel_size``
+    counts is the family's own.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: Taps of the weight; see the family for the rate at which they are counted.
+        stride: Output samples per input frame.
+        groups: Groups of channels that do not see each other; divides both channel counts.
+        bias: Whether one value per output channel is learned.
+        padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"`` beyond the edges.
+        causal: Let no output depend on a later input frame than its own (origin 0) instead of centring the kernel.
+        engine: ``"auto"``, ``"transposed"`` or ``"polyphase"``; see `audioup.functional.upsample1d`.
+        device: Device of the parameters.
+        dtype: Type of the parameters.
+
+    Attributes:
+        weight: The learned parameter.
+        bias: Shape ``(out_channels,)``, or None.
+        kernel_length: Taps ``L`` of the composite kernel at the output rate.
+        origin: The kernel's tap on the first output sample of its own frame: ``(L - stride + 1) // 2``, causal ``0``.
+        delay: Delay in output samples for a symmetric kernel: 0 or -0.5 when centred, ``(L - stride) / 2`` when causal.
+
+    Raises:
+        ValueError: If an argument is out of range or ``groups`` does not divide the channels.
+    """
+
+    bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        *,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: PaddingMode = "zeros",
+        causal: bool = False,
+        engine: Engine = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.groups = groups
+        for name in ("in_channels", "out_channels", "kernel_size", "stride", "groups"):
+            check_positive(name, getattr(self, name))
+        for name in ("in_channels", "out_channels"):
+            if getattr(self, name) % groups:
+                raise ValueError(f"groups must divide {name} = {getattr(self, name)}, got {groups}")
+        check_choice("padding_mode", padding_mode, PADDING_MODES)
+        check_choice("engine", engine, ENGINES)
+        self.padding_mode: PaddingMode = padding_mode
+        self.causal = causal
+        self.engine: Engine = engine
+        self.kernel_length = self._kernel_length()
+        self.origin = 0 if causal else (self.kernel_length - stride + 1) // 2
+        self.delay = (self.kernel_length - stride) / 2 - self.origin
+        self.weight = nn.Parameter(torch.empty(self._weight_shape(), device=device, dtype=dtype))
+        self.register_parameter(
+            "bias", nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
+        )
+
+    def kernel(self) -> Tensor:
+        """Return the composite kernel, shape ``(in_channels, out_channels / groups, kernel_length)``."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Upsample ``x`` of shape ``(batch, in_channels, T)`` or ``(in_channels, T)`` to ``stride * T`` samples."""
+        return upsample1d(
+            x, self.kernel(), self.stride, self.origin, self.bias, self.groups, self.padding_mode, self.engine
+        )
+
+    def reset_parameters(self) -> None:
+        """Draw weight and bias uniformly within ``1 / sqrt(fan_in)``, as torch's convolutions do."""
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        if self.bias is not None:
+            bound = 1 / math.sqrt(self.weight[0].numel())
+            nn.init.uniform_(self.bias, -bound, bound)
+
+    def extra_repr(self) -> str:
+        """Describe the layer as its constructor call."""
+        options = {"groups": 1, "padding_mode": "zeros", "causal": False, "engine": "auto"}
+        words = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"]
+        words += [f"{k}={getattr(self, k)!r}" for k, default in options.items() if getattr(self, k) != default]
+        return ", ".join(words + ["bias=False"] * (self.bias is None))
+
+    def _kernel_length(self) -> int:
+        raise NotImplementedError
+
+    def _weight_shape(self) -> tuple[int, int, int]:
+        return self.out_channels, self.in_channels // self.groups, self.kernel_size

@@ -1,0 +1,335 @@
+"""Stride tones from sound: a test for lines that are locked to the sample index.
+
+What a strided generator adds repeats with the period ``S`` of its strides, counted from sample 0; speech and music do
+not keep such a phase. So blocks that start on multiples of ``S`` see a stride tone with one phase throughout, and
+Thomson's multitaper F test finds a constant in their sequence ("slow time").
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from audioup.functional import check_positive
+
+Audio = torch.Tensor | NDArray[np.floating[Any]]
+
+BLOCK_S = 0.064  # a block is at least this long: short enough for many blocks, long enough for narrow bins
+SEGMENT_S = 20.0  # tapers span at most this long: more would only look at the middle of a recording
+HALF_BANDWIDTH_HZ = 1.0  # a line is what stays within this of its harmonic
+LEAST_BLOCKS = 12  # fewer cannot carry enough tapers
+LIMITER_DBFS = -110.0  # below this a block's own noise no longer sets its weight
+FALSE_DISCOVERIES = 0.01  # Benjamini-Hochberg level of `detected`
+SMALLEST_DBFS = -200.0  # levels below are reported as this
+
+
+@dataclass(frozen=True)
+class ToneLine:
+    """One stride harmonic of a recording.
+
+    Attributes:
+        frequency_hz: Frequency of the line.
+        stages: Indices into ``strides`` of the stages whose harmonics fall here, the latest (likeliest) first.
+        level_dbfs: Amplitude of the locked sine in dB of full scale (a full-scale sine is 0 dBFS).
+        level_db: Its RMS relative to the RMS of the recording.
+        interval_dbfs: 95 % interval of ``level_dbfs``; the lower end is -200 where zero lies within.
+        floor_dbfs: RMS amplitude of the spectrum beside the line in one block, the line left out.
+        p_value: Probability of so steady a line where none is.
+        detected: Whether it survives Benjamini-Hochberg at 0.01 over all lines of the report.
+    """
+
+    frequency_hz: float
+    stages: tuple[int, ...]
+    level_dbfs: float
+    level_db: float
+    interval_dbfs: tuple[float, float]
+    floor_dbfs: float
+    p_value: float
+    detected: bool
+
+
+@dataclass(frozen=True)
+class ToneReport:
+    """What `measure_tones` found.
+
+    Attributes:
+        sample_rate: In Hz.
+        duration_s: Of all clips together.
+        clips: How many clips were tested together; too short and silent ones are left out.
+        strides: As given, input to output.
+        lines: One per distinct harmonic up to and including Nyquist, by frequency; empty when not testable.
+        decoy_rate: Share of harmonics of unrelated periods with p < 0.01 (near 0.01 unless the sound itself holds
+            steady tones), or None when not testable.
+        verdict: ``"tones"``, ``"clean below X dBFS"`` (X bounds every line from above) or ``"not testable: why"``.
+        notes: What a reader should know besides, such as clipping.
+    """
+
+    sample_rate: int
+    duration_s: float
+    clips: int
+    strides: tuple[int, ...]
+    lines: tuple[ToneLine, ...]
+    decoy_rate: float | None
+    verdict: str
+    notes: tuple[str, ...]
+
+    @property
+    def strongest(self) -> ToneLine | None:
+        """The loudest detected line, or None."""
+        return max((line for line in self.lines if line.detected), key=lambda line: line.level_dbfs, default=None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain values that ``json`` can write."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        head = f"{self.duration_s:.2f} s at {self.sample_rate} Hz, strides {','.join(map(str, self.strides))}"
+        rows = [f"{head}: {self.verdict}"]
+        loudest = sorted(self.lines, key=lambda line: (not line.detected, -line.level_dbfs))[:8]
+        if loudest:
+            rows.append(f"{'Hz':>9} {'stage':>7} {'dBFS':>7} {'95 % interval':>17} {'dB/RMS':>7} {'floor':>7} {'p':>8}")
+        for line in loudest:
+            low, high = line.interval_dbfs
+            stages = ",".join(map(str, line.stages))
+            rows.append(
+                f"{line.frequency_hz:9.1f} {stages:>7} {line.level_dbfs:7.1f} {low:8.1f} {high:8.1f} "
+                f"{line.level_db:7.1f} {line.floor_dbfs:7.1f} {line.p_value:8.1e}{' detected' * line.detected}"
+            )
+        if self.decoy_rate is not None:
+            rows.append(f"decoy periods flagged at p < 0.01: {self.decoy_rate:.1%} of their harmonics")
+        return "\n".join([*rows, *self.notes])
+
+
+def measure_tones(audio: Audio | Sequence[Audio], sample_rate: int, strides: Sequence[int]) -> ToneReport:
+    """Measure the tones that upsampling by ``strides`` leaves in a recording: levels, intervals, significance.
+
+    A stage that upsamples by ``strides[i]`` makes lines at multiples of ``sample_rate / prod(strides[i:])``. Each is
+    tested for being locked to sample 0 of the recording, so the recording must start where the generator did.
+
+    A held note exactly on a harmonic cannot be told from a tone; look at ``decoy_rate``.
+
+    Args:
+        audio: One channel of shape ``(T,)`` or ``(1, T)``, floating point, full scale 1; or several such clips, tested
+            together for lines common to all, each from its own sample 0.
+        sample_rate: In Hz.
+        strides: Upsampling factors from input to output; only the product matters to where the lines are.
+
+    Returns:
+        A `ToneReport`. Recordings of fewer than 12 blocks of about 64 ms and silent or constant ones are "not
+        testable", never "clean".
+
+    Raises:
+        ValueError: If the audio is empty, holds NaN or infinity, is not floating point or has several channels
+            (measure them apart), if a stride is not a positive integer, or if their product is 1 or exceeds every clip.
+
+    Source: Thomson, "Spectrum estimation and harmonic analysis" (Proc. IEEE, 1982), section XIII, on slow time;
+    Benjamini & Hochberg (1995); the tones are those of Pons et al. (ICASSP 2021).
+
+    Example:
+        >>> noise = 0.1 * np.random.default_rng(0).standard_normal(48000)
+        >>> measure_tones(noise, 16000, (8, 8, 4)).verdict
+        'clean below -55.8 dBFS'
+        >>> report = measure_tones(noise + 0.01 * np.sin(np.pi / 4 * np.arange(48000)), 16000, (8, 8, 4))
+        >>> report.verdict, report.strongest.frequency_hz, report.strongest.stages
+        ('tones', 2000.0, (1, 0))
+    """
+    check_positive("sample_rate", sample_rate)
+    strides = tuple(strides)
+    for stride in strides:
+        check_positive("every stride", stride)
+    period = math.prod(strides)
+    if period == 1:
+        raise ValueError(f"the product of strides must be at least 2, got strides {strides}")
+    given = [audio] if isinstance(audio, (torch.Tensor, np.ndarray)) else audio
+    clips = [_as_array(clip) for clip in given]
+    longest = max((len(clip) for clip in clips), default=0)
+    if period > longest:
+        raise ValueError(f"the product of strides, {period}, exceeds the audio's {longest} samples")
+
+    samples = sum(len(clip) for clip in clips)
+    clipped = sum(int(np.count_nonzero(np.abs(clip) >= 1 - 2**-15)) for clip in clips) / samples
+    notes = [f"{clipped:.2%} of the samples are at full scale: clipping makes and masks lines"] * (clipped > 1e-4)
+    reasons = [_untestable(clip, sample_rate, period) for clip in clips]
+    clips = [clip for clip, reason in zip(clips, reasons, strict=True) if reason is None]
+    left_out = [reason for reason in reasons if reason is not None]
+    lines: tuple[ToneLine, ...] = ()
+    decoy_rate = None
+    if clips:
+        lines = _lines(clips, sample_rate, strides)
+        decoy_rate = _decoy_rate(clips, sample_rate, period)
+        highest = max(line.interval_dbfs[1] for line in lines)
+        found = any(line.detected for line in lines)
+        verdict = "tones" if found else f"clean below {math.ceil(highest * 10) / 10:.1f} dBFS"
+        if left_out:
+            notes.append(f"{len(left_out)} clips left out: {left_out[0]}")
+        if decoy_rate > 0.05:
+            notes.append("decoys are flagged often: the sound holds steady tones of its own, lines may be among them")
+    else:
+        verdict = f"not testable: {left_out[0]}"
+    return ToneReport(sample_rate, samples / sample_rate, len(clips), strides, lines, decoy_rate, verdict, tuple(notes))
+
+
+def _as_array(clip: Audio) -> NDArray[np.float64]:
+    array = (
+        clip.detach().cpu().double().numpy() if isinstance(clip, torch.Tensor) and clip.is_floating_point() else clip
+    )
+    array = np.asarray(array)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(f"audio must be floating point with full scale 1, got {array.dtype}")
+    if array.ndim == 2 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim != 1:
+        raise ValueError(f"audio must have shape (T,) or (1, T), got {array.shape}: measure channels one at a time")
+    if array.size == 0:
+        raise ValueError("audio is empty")
+    if not np.isfinite(array).all():
+        raise ValueError(f"audio holds NaN or infinity, first at sample {np.flatnonzero(~np.isfinite(array))[0]}")
+    return array.astype(np.float64)
+
+
+def _block_periods(sample_rate: int, period: int) -> int:
+    return max(4, math.ceil(BLOCK_S * sample_rate / period))
+
+
+def _untestable(clip: NDArray[np.float64], sample_rate: int, period: int) -> str | None:
+    if np.ptp(clip) == 0:
+        return "digital silence" if clip[0] == 0 else "a constant signal"
+    length = _block_periods(sample_rate, period) * period
+    if len(clip) // length < LEAST_BLOCKS:
+        block_ms = 1000 * length / sample_rate
+        return f"{len(clip) / sample_rate:.2f} s is less than {LEAST_BLOCKS} blocks of {block_ms:.0f} ms"
+    return None
+
+
+@dataclass
+class _Fit:
+    """Sums over segments from which a line's mean, its test and its interval follow; arrays hold one harmonic each."""
+
+    p_value: NDArray[np.float64]
+    level: NDArray[np.float64]  # amplitude of the sine
+    radius: NDArray[np.float64]  # of its 95 % interval
+    floor: NDArray[np.float64]
+
+
+def _fit(clips: Sequence[NDArray[np.float64]], sample_rate: int, period: int) -> _Fit:
+    from scipy.special import fdtrc, fdtri
+
+    harmonics = np.arange(1, period // 2 + 1)
+    nyquist = 2 * harmonics == period
+    amplitude = np.where(nyquist, 1.0, 2.0)  # from a two-sided line to the sine that has it
+    limit = (10 ** (LIMITER_DBFS / 20) / amplitude) ** 2
+    blocks = tapers = 0
+    mean = floor = uy = uu = yy = spread_uy = spread_uu = spread_yy = 0.0
+    for clip in clips:
+        for z, beside in _segments(clip, sample_rate, period, harmonics):
+            w = _tapers(len(z), len(z) * _block_periods(sample_rate, period) * period / sample_rate)
+            u = w.sum(1)
+            # The limiter gives loud and quiet blocks a like say, so that loud moments do not mask the pauses.
+            limited = w @ (z / np.sqrt(np.abs(z) ** 2 + beside + limit))
+            uy, uu, yy = uy + u @ limited, uu + u @ u, yy + (np.abs(limited) ** 2).sum(0)
+            # The level's spread: this segment's own slow spectrum at zero, weighted by its share of the mean.
+            y, share = w @ z, len(z) / len(w)
+            spread_uy, spread_uu = spread_uy + share * (u @ y), spread_uu + share * (u @ u)
+            spread_yy = spread_yy + share * (np.abs(y) ** 2).sum(0)
+            mean, floor = mean + z.sum(0), floor + beside.sum(0)
+            blocks, tapers = blocks + len(z), tapers + len(w)
+    mean = mean / blocks
+    freedom = tapers - 1
+    # A complex mean has two degrees of freedom, the real one at Nyquist has one.
+    kind = np.where(nyquist, 1, 2)
+    rounding = tapers * 1e-12  # keeps rounding errors, which repeat exactly, from passing for a line
+    explained = np.abs(uy) ** 2 / uu
+    f = freedom * explained / (np.maximum(yy - explained, 0) + rounding)
+    residual = spread_yy - 2 * (np.conj(mean) * spread_uy).real + np.abs(mean) ** 2 * spread_uu
+    variance = np.maximum(residual, 0) * tapers / freedom / blocks**2
+    return _Fit(
+        p_value=fdtrc(kind, kind * freedom, f),
+        level=amplitude * np.abs(mean),
+        radius=amplitude * np.sqrt(fdtri(kind, kind * freedom, 0.95) * variance),
+        floor=amplitude * np.sqrt(floor / blocks),
+    )
+
+
+def _segments(
+    clip: NDArray[np.float64], sample_rate: int, period: int, harmonics: NDArray[np.int64]
+) -> "list[tuple[NDArray[np.complex128], NDArray[np.float64]]]":
+    periods = _block_periods(sample_rate, period)
+    length = periods * period
+    blocks = len(clip) // length
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
+    widest = min(10, max(2, periods // 2 - 1))
+    offsets = np.array([o for o in range(-widest, widest + 1) if abs(o) >= 2])
+    around = np.abs(harmonics[:, None] * periods + offsets)
+    around = np.minimum(around, length - around)  # the spectrum of a real signal is mirrored at 0 and at Nyquist
+    parts = []
+    for part in np.array_split(np.arange(blocks), math.ceil(blocks * length / sample_rate / SEGMENT_S)):
+        frames = clip[part[0] * length : (part[-1] + 1) * length].reshape(-1, length)
+        spectrum = np.fft.rfft(frames * window) / window.sum()
+        parts.append((spectrum[:, harmonics * periods], (np.abs(spectrum) ** 2)[:, around].mean(-1)))
+    return parts
+
+
+@lru_cache(maxsize=64)
+def _tapers(blocks: int, duration_s: float) -> NDArray[np.float64]:
+    from scipy.signal.windows import dpss
+
+    half_bandwidth = min(max(4.0, HALF_BANDWIDTH_HZ * duration_s), blocks / 3)
+    return np.asarray(dpss(blocks, half_bandwidth, int(min(2 * half_bandwidth - 1, 40))))
+
+
+def _lines(clips: Sequence[NDArray[np.float64]], sample_rate: int, strides: tuple[int, ...]) -> tuple[ToneLine, ...]:
+    period = math.prod(strides)
+    fit = _fit(clips, sample_rate, period)
+    rms = math.sqrt(sum(float(clip @ clip) for clip in clips) / sum(len(clip) for clip in clips))
+    detected = _benjamini_hochberg(fit.p_value)
+    lines = []
+    for i, p_value in enumerate(fit.p_value):
+        k = i + 1
+        stages = [
+            n for n in reversed(range(len(strides))) if strides[n] > 1 and k * math.prod(strides[n:]) % period == 0
+        ]
+        line_rms = fit.level[i] / (1 if 2 * k == period else math.sqrt(2))
+        lines.append(
+            ToneLine(
+                frequency_hz=k * sample_rate / period,
+                stages=tuple(stages),
+                level_dbfs=_db(fit.level[i]),
+                level_db=_db(line_rms / rms),
+                interval_dbfs=(_db(fit.level[i] - fit.radius[i]), _db(fit.level[i] + fit.radius[i])),
+                floor_dbfs=_db(fit.floor[i]),
+                p_value=float(p_value),
+                detected=bool(detected[i]),
+            )
+        )
+    return tuple(lines)
+
+
+def _decoy_rate(clips: Sequence[NDArray[np.float64]], sample_rate: int, period: int) -> float:
+    # The four nearest periods without a common factor share no harmonic with the true one, except by near coincidence.
+    nearest = sorted(range(3, period + 12), key=lambda q: (abs(q - period), q))
+    decoys = [q for q in nearest if math.gcd(q, period) == 1][:4]
+    flagged: list[bool] = []
+    for decoy in decoys:
+        testable = [clip for clip in clips if _untestable(clip, sample_rate, decoy) is None]
+        if not testable:
+            continue
+        frequency = np.arange(1, decoy // 2 + 1) / decoy
+        distance_hz = np.abs(frequency - np.round(frequency * period) / period) * sample_rate
+        distinct = distance_hz > 2 * HALF_BANDWIDTH_HZ
+        flagged.extend((_fit(testable, sample_rate, decoy).p_value < 0.01)[distinct])
+    return float(np.mean(flagged)) if flagged else 0.0
+
+
+def _benjamini_hochberg(p_value: NDArray[np.float64]) -> NDArray[np.bool_]:
+    ordered = np.sort(p_value)
+    passing = ordered <= FALSE_DISCOVERIES * np.arange(1, len(ordered) + 1) / len(ordered)
+    return p_value <= (ordered[passing].max() if passing.any() else -1.0)
+
+
+def _db(amplitude: float) -> float:
+    return max(SMALLEST_DBFS, 20 * math.log10(amplitude)) if amplitude > 0 else SMALLEST_DBFS

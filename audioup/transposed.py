@@ -1,0 +1,43 @@
+"""Transposed convolution: the kernel itself is learned."""
+
+from torch import Tensor
+from typing_extensions import Unpack
+
+from audioup.layer import LayerOptions, UpsamplingLayer1d
+
+
+class TransposedConv1d(UpsamplingLayer1d):
+    """Upsample by a freely learned kernel.
+
+    ``torch.nn.ConvTranspose1d`` with an output of exactly ``stride * T`` samples, whatever the kernel. ``kernel_size`` counts taps at the output rate; ``weight`` has torch's shape ``(in_channels, out_channels / groups,
+    kernel_size)`` and torch's initialisation, so the state dict of a ``ConvTranspose1d`` loads as it is. With ``padding
+    = (kernel_size - stride + 1) // 2`` and ``output_padding = (kernel_size - stride) % 2`` torch's layer computes the
+    same. The gain at DC differs from phase to phase unless trained otherwise: a constant input comes out with tones at
+    multiples of ``fs_out / stride``, also where ``stride`` divides ``kernel_size``.
+
+    See `audioup.layer.UpsamplingLayer1d` for the arguments, attributes and errors.
+
+    Source: Odena, Dumoulin & Olah, "Deconvolution and Checkerboard Artifacts" (Distill, 2016); Pons et al., "Upsampling
+    artifacts in neural audio synthesis" (ICASSP 2021).
+
+    Example:
+        >>> import torch
+        >>> TransposedConv1d(8, 4, 16, 8)(torch.randn(1, 8, 10)).shape
+        torch.Size([1, 4, 80])
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, **options: Unpack[LayerOptions]
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, **options)
+        self.reset_parameters()
+
+    def kernel(self) -> Tensor:
+        """Return the weight itself, shape ``(in_channels, out_channels / groups, kernel_size)``."""
+        return self.weight
+
+    def _kernel_length(self) -> int:
+        return self.kernel_size
+
+    def _weight_shape(self) -> tuple[int, int, int]:
+        return self.in_channels, self.out_channels // self.groups, self.kernel_size

@@ -1,0 +1,98 @@
+"""Checkpoints that a kill, a crash or a full disk cannot damage.
+
+A checkpoint is a folder ``step-000500`` of weights (safetensors) and optimizer state. It is written under a temporary
+name, synced and renamed, so a folder with its final name is complete.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+KEPT = 2  # the newest ones; the one before the last is for the day the last cannot be read
+
+
+def save_checkpoint(
+    folder: Path, step: int, weights: Mapping[str, Mapping[str, Tensor]], optimizers: Mapping[str, Any]
+) -> Path:
+    """Write a checkpoint atomically and remove all but the newest two.
+
+    Args:
+        folder: Folder of all checkpoints of a run.
+        step: Steps done.
+        weights: State dict of each network by name; one ``NAME.safetensors`` each.
+        optimizers: State dict of each optimizer by name.
+
+    Returns:
+        The checkpoint's folder.
+
+    Raises:
+        OSError: If the disk is full or not writable; earlier checkpoints are untouched.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob(".writing-*"):
+        shutil.rmtree(stale)
+    temporary = folder / f".writing-{step:06d}"
+    temporary.mkdir()
+    try:
+        for name, state in weights.items():
+            contiguous = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+            save_file(contiguous, temporary / f"{name}.safetensors")
+        torch.save({"step": step, "optimizers": dict(optimizers)}, temporary / "state.pt")
+        for path in (*temporary.iterdir(), temporary):
+            _sync(path)
+        final = folder / f"step-{step:06d}"
+        if final.exists():
+            shutil.rmtree(final)
+        temporary.rename(final)
+        _sync(folder)
+    except RuntimeError as error:  # torch and safetensors report a full disk as this
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise OSError(f"cannot write checkpoint {temporary}: {error}") from error
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    for old in checkpoints(folder)[:-KEPT]:
+        shutil.rmtree(old)
+    return final
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """List the complete checkpoints of a run, oldest first."""
+    return sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+
+
+def load_checkpoint(path: Path, names: tuple[str, ...]) -> tuple[int, dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """Read a checkpoint.
+
+    Args:
+        path: The checkpoint's folder.
+        names: Networks whose weights to read.
+
+    Returns:
+        Steps done, state dict of each network, state dict of each optimizer.
+
+    Raises:
+        ValueError: If the checkpoint is damaged or a file is missing.
+    """
+    try:
+        weights = {name: load_file(path / f"{name}.safetensors") for name in names}
+        state = torch.load(path / "state.pt", weights_only=True, map_location="cpu")
+        return int(state["step"]), weights, state["optimizers"]
+    except Exception as error:
+        raise ValueError(
+            f"checkpoint {path} cannot be read ({error}); remove it to resume from the one before"
+        ) from error
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

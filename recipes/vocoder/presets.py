@@ -1,0 +1,56 @@
+"""Sizes and schedules: HiFi-GAN's three, and one that trains in minutes on a CPU."""
+
+from dataclasses import dataclass
+
+from vocoder.discriminators import DiscriminatorShape
+from vocoder.model import GeneratorShape
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A model's sizes and how it is trained.
+
+    Attributes:
+        generator: Sizes of the generator.
+        discriminators: Sizes of the discriminators.
+        batch_size: Segments a step.
+        steps: Generator steps.
+        warmup_steps: Steps before the adversarial part.
+        learning_rate: AdamW's.
+        clip_norm: Largest norm of a gradient.
+        noise: Standard deviation, at the start, of the noise that excites every stage.
+    """
+
+    generator: GeneratorShape
+    discriminators: DiscriminatorShape
+    batch_size: int
+    steps: int
+    warmup_steps: int
+    learning_rate: float
+    clip_norm: float
+    noise: float
+
+
+_PUBLISHED_DISCRIMINATORS = DiscriminatorShape((2, 3, 5, 7, 11), (32, 128, 512, 1024, 1024), 32)
+_THREE_DILATIONS = ((1, 3, 5),) * 3
+
+
+def _published(generator: GeneratorShape) -> Preset:
+    return Preset(generator, _PUBLISHED_DISCRIMINATORS, 16, 500_000, 5_000, 2e-4, 1000.0, 0.0)
+
+
+PRESETS = {
+    "v1": _published(GeneratorShape((8, 8, 2, 2), 512, (3, 7, 11), _THREE_DILATIONS, 2)),
+    "v2": _published(GeneratorShape((8, 8, 2, 2), 128, (3, 7, 11), _THREE_DILATIONS, 2)),
+    "v3": _published(GeneratorShape((8, 8, 4), 256, (3, 5, 7), ((1, 2), (2, 6), (3, 12)), 1)),
+    "tiny": Preset(
+        GeneratorShape((8, 8, 4), 128, (3, 7), ((1, 3), (1, 3)), 1),
+        DiscriminatorShape((2, 3, 5), (8, 16, 32, 64), 8),
+        batch_size=8,
+        steps=1200,
+        warmup_steps=1000,
+        learning_rate=1e-3,
+        clip_norm=1000.0,
+        noise=0.1,
+    ),
+}
