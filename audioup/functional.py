@@ -62,6 +62,7 @@ def upsample1d(
     in networks Shi et al., "Real-Time Single Image and Video Super-Resolution" (CVPR 2016).
 
     Example:
+        >>> import torch
         >>> x = torch.tensor([[1.0, 2.0, 3.0]])
         >>> upsample1d(x, torch.tensor([[[1.0, 1.0]]]), stride=2, origin=0)  # nearest neighbour
         tensor([[1., 1., 2., 2., 3., 3.]])
@@ -101,6 +102,7 @@ def pixel_shuffle_1d(x: Tensor, stride: int) -> Tensor:
     Source: Shi et al., "Real-Time Single Image and Video Super-Resolution" (CVPR 2016), equation 4.
 
     Example:
+        >>> import torch
         >>> pixel_shuffle_1d(torch.tensor([[1, 3], [2, 4]]), 2)
         tensor([[1, 2, 3, 4]])
     """

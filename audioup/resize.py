@@ -15,8 +15,8 @@ class ResizeConv1d(UpsamplingLayer1d):
 
     ``kernel_size`` counts taps at the output rate; ``weight`` has shape ``(out_channels, in_channels / groups,
     kernel_size)`` as in ``torch.nn.Conv1d``. The composite kernel is the interpolation filter, ``La`` taps, convolved
-    with the flipped weight, ``L = La + kernel_size - 1`` taps; the longer signal is never built. Away from the edges the
-    layer equals ``torch.nn.functional.interpolate`` and ``torch.nn.Conv1d(padding="same")``; at the edges
+    with the flipped weight, ``L = La + kernel_size - 1`` taps; the longer signal is never built. Away from the edges
+    the layer equals ``torch.nn.functional.interpolate`` and ``torch.nn.Conv1d(padding="same")``; at the edges
     ``padding_mode`` extends the input, not the interpolated signal. All phases have the same gain at DC, whatever is
     learned: a constant input gives no tone. (A signal that varies can; see `audioup.measure_tones`.)
 

@@ -222,7 +222,7 @@ class Trainer:
             total = total + ADVERSARIAL_WEIGHT * losses["adversarial"] + FEATURE_WEIGHT * losses["feature"]
         self._update("generator", total)
         self.step += 1
-        values = {name: float(loss) for name, loss in losses.items()}
+        values = {name: loss.item() for name, loss in losses.items()}
         if not all(map(torch.isfinite, losses.values())):
             raise FloatingPointError(
                 f"a loss is not finite at step {self.step}: {values}; the last checkpoint is unharmed"

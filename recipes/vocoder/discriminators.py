@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 SLOPE = 0.1
-RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))  # n_fft, hop_length, win_length, as in UnivNet
 
 Judgement = tuple[Tensor, list[Tensor]]  # scores, and the features of every layer
 
@@ -25,11 +24,13 @@ class DiscriminatorShape:
     Attributes:
         periods: One multi-period discriminator each.
         period_channels: Output channels of each of its layers.
-        resolution_channels: Channels of the spectrogram discriminators.
+        resolutions: One spectrogram discriminator each: n_fft, hop_length, win_length.
+        resolution_channels: Channels of their layers.
     """
 
     periods: tuple[int, ...]
     period_channels: tuple[int, ...]
+    resolutions: tuple[tuple[int, int, int], ...]
     resolution_channels: int
 
 
@@ -98,7 +99,7 @@ class Discriminators(nn.Module):
         self.members = nn.ModuleList(
             [
                 *(PeriodDiscriminator(period, shape.period_channels) for period in shape.periods),
-                *(ResolutionDiscriminator(*sizes, shape.resolution_channels) for sizes in RESOLUTIONS),
+                *(ResolutionDiscriminator(*sizes, shape.resolution_channels) for sizes in shape.resolutions),
             ]
         )
 

@@ -31,7 +31,8 @@ class Preset:
     noise: float
 
 
-_PUBLISHED_DISCRIMINATORS = DiscriminatorShape((2, 3, 5, 7, 11), (32, 128, 512, 1024, 1024), 32)
+_UNIVNET_RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
+_PUBLISHED_DISCRIMINATORS = DiscriminatorShape((2, 3, 5, 7, 11), (32, 128, 512, 1024, 1024), _UNIVNET_RESOLUTIONS, 32)
 _THREE_DILATIONS = ((1, 3, 5),) * 3
 
 
@@ -45,7 +46,7 @@ PRESETS = {
     "v3": _published(GeneratorShape((8, 8, 4), 256, (3, 5, 7), ((1, 2), (2, 6), (3, 12)), 1)),
     "tiny": Preset(
         GeneratorShape((8, 8, 4), 128, (3, 7), ((1, 3), (1, 3)), 1),
-        DiscriminatorShape((2, 3, 5), (8, 16, 32, 64), 8),
+        DiscriminatorShape((2, 3, 5), (16, 32, 64, 128), ((1024, 256, 1024), (512, 128, 512)), 8),
         batch_size=8,
         steps=1200,
         warmup_steps=1000,
