@@ -8,7 +8,6 @@ Thomson's multitaper F test finds a constant in their sequence ("slow time").
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,14 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from audioup.functional import check_positive
+from audioup.slowtime import FAINTEST_DBFS, HALF_BANDWIDTH_HZ, fit_lines, untestable
 
 Audio = torch.Tensor | NDArray[np.floating[Any]]
 
-BLOCK_S = 0.064  # a block is at least this long: short enough for many blocks, long enough for narrow bins
-SEGMENT_S = 20.0  # tapers span at most this long: more would only look at the middle of a recording
-HALF_BANDWIDTH_HZ = 1.0  # a line is what stays within this of its harmonic
-LEAST_BLOCKS = 12  # fewer cannot carry enough tapers
-FAINTEST_DBFS = -110.0  # below this a block's own noise no longer sets its weight, and a line is no tone
 FALSE_DISCOVERIES = 0.01  # Benjamini-Hochberg level of `detected`
 SMALLEST_DBFS = -200.0  # levels below are reported as this
 
@@ -155,7 +150,7 @@ def measure_tones(audio: Audio | Sequence[Audio], sample_rate: int, strides: Seq
     samples = sum(len(clip) for clip in clips)
     clipped = sum(int(np.count_nonzero(np.abs(clip) >= 1 - 2**-15)) for clip in clips) / samples
     notes = [f"{clipped:.2%} of the samples are at full scale: clipping makes and masks lines"] * (clipped > 1e-4)
-    reasons = [_untestable(clip, sample_rate, period) for clip in clips]
+    reasons = [untestable(clip, sample_rate, period) for clip in clips]
     clips = [clip for clip, reason in zip(clips, reasons, strict=True) if reason is None]
     left_out = [reason for reason in reasons if reason is not None]
     lines: tuple[ToneLine, ...] = ()
@@ -193,99 +188,9 @@ def _as_array(clip: Audio) -> NDArray[np.float64]:
     return array.astype(np.float64)
 
 
-def _block_periods(sample_rate: int, period: int) -> int:
-    return max(4, math.ceil(BLOCK_S * sample_rate / period))
-
-
-def _untestable(clip: NDArray[np.float64], sample_rate: int, period: int) -> str | None:
-    if np.ptp(clip) == 0:
-        return "digital silence" if clip[0] == 0 else "a constant signal"
-    length = _block_periods(sample_rate, period) * period
-    if len(clip) // length < LEAST_BLOCKS:
-        block_ms = 1000 * length / sample_rate
-        return f"{len(clip) / sample_rate:.2f} s is less than {LEAST_BLOCKS} blocks of {block_ms:.0f} ms"
-    return None
-
-
-@dataclass
-class _Fit:
-    """Sums over segments from which a line's mean, its test and its interval follow; arrays hold one harmonic each."""
-
-    p_value: NDArray[np.float64]
-    level: NDArray[np.float64]  # amplitude of the sine
-    radius: NDArray[np.float64]  # of its 95 % interval
-    floor: NDArray[np.float64]
-
-
-def _fit(clips: Sequence[NDArray[np.float64]], sample_rate: int, period: int) -> _Fit:
-    from scipy.special import fdtrc, fdtri
-
-    harmonics = np.arange(1, period // 2 + 1)
-    nyquist = 2 * harmonics == period
-    amplitude = np.where(nyquist, 1.0, 2.0)  # from a two-sided line to the sine that has it
-    limit = (10 ** (FAINTEST_DBFS / 20) / amplitude) ** 2
-    blocks = tapers = 0
-    mean = floor = uy = uu = yy = spread_uy = spread_uu = spread_yy = 0.0
-    for clip in clips:
-        for z, beside in _segments(clip, sample_rate, period, harmonics):
-            w = _tapers(len(z), len(z) * _block_periods(sample_rate, period) * period / sample_rate)
-            u = w.sum(1)
-            # The limiter gives loud and quiet blocks a like say, so that loud moments do not mask the pauses.
-            limited = w @ (z / np.sqrt(np.abs(z) ** 2 + beside + limit))
-            uy, uu, yy = uy + u @ limited, uu + u @ u, yy + (np.abs(limited) ** 2).sum(0)
-            # The level's spread: this segment's own slow spectrum at zero, weighted by its share of the mean.
-            y, share = w @ z, len(z) / len(w)
-            spread_uy, spread_uu = spread_uy + share * (u @ y), spread_uu + share * (u @ u)
-            spread_yy = spread_yy + share * (np.abs(y) ** 2).sum(0)
-            mean, floor = mean + z.sum(0), floor + beside.sum(0)
-            blocks, tapers = blocks + len(z), tapers + len(w)
-    mean = mean / blocks
-    freedom = tapers - 1
-    # A complex mean has two degrees of freedom, the real one at Nyquist has one.
-    kind = np.where(nyquist, 1, 2)
-    rounding = tapers * 1e-12  # keeps rounding errors, which repeat exactly, from passing for a line
-    explained = np.abs(uy) ** 2 / uu
-    f = freedom * explained / (np.maximum(yy - explained, 0) + rounding)
-    residual = spread_yy - 2 * (np.conj(mean) * spread_uy).real + np.abs(mean) ** 2 * spread_uu
-    variance = np.maximum(residual, 0) * tapers / freedom / blocks**2
-    return _Fit(
-        p_value=fdtrc(kind, kind * freedom, f),
-        level=amplitude * np.abs(mean),
-        radius=amplitude * np.sqrt(fdtri(kind, kind * freedom, 0.95) * variance),
-        floor=amplitude * np.sqrt(floor / blocks),
-    )
-
-
-def _segments(
-    clip: NDArray[np.float64], sample_rate: int, period: int, harmonics: NDArray[np.int64]
-) -> "list[tuple[NDArray[np.complex128], NDArray[np.float64]]]":
-    periods = _block_periods(sample_rate, period)
-    length = periods * period
-    blocks = len(clip) // length
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
-    widest = min(10, max(2, periods // 2 - 1))
-    offsets = np.array([o for o in range(-widest, widest + 1) if abs(o) >= 2])
-    around = np.abs(harmonics[:, None] * periods + offsets)
-    around = np.minimum(around, length - around)  # the spectrum of a real signal is mirrored at 0 and at Nyquist
-    parts = []
-    for part in np.array_split(np.arange(blocks), math.ceil(blocks * length / sample_rate / SEGMENT_S)):
-        frames = clip[part[0] * length : (part[-1] + 1) * length].reshape(-1, length)
-        spectrum = np.fft.rfft(frames * window) / window.sum()
-        parts.append((spectrum[:, harmonics * periods], (np.abs(spectrum) ** 2)[:, around].mean(-1)))
-    return parts
-
-
-@lru_cache(maxsize=64)
-def _tapers(blocks: int, duration_s: float) -> NDArray[np.float64]:
-    from scipy.signal.windows import dpss
-
-    half_bandwidth = min(max(4.0, HALF_BANDWIDTH_HZ * duration_s), blocks / 3)
-    return np.asarray(dpss(blocks, half_bandwidth, int(min(2 * half_bandwidth - 1, 40))))
-
-
 def _lines(clips: Sequence[NDArray[np.float64]], sample_rate: int, strides: tuple[int, ...]) -> tuple[ToneLine, ...]:
     period = math.prod(strides)
-    fit = _fit(clips, sample_rate, period)
+    fit = fit_lines(clips, sample_rate, period)
     rms = math.sqrt(sum(float(clip @ clip) for clip in clips) / sum(len(clip) for clip in clips))
     detected = _benjamini_hochberg(fit.p_value)
     lines = []
@@ -316,13 +221,13 @@ def _decoy_rate(clips: Sequence[NDArray[np.float64]], sample_rate: int, period: 
     decoys = [q for q in nearest if math.gcd(q, period) == 1][:4]
     flagged: list[bool] = []
     for decoy in decoys:
-        testable = [clip for clip in clips if _untestable(clip, sample_rate, decoy) is None]
+        testable = [clip for clip in clips if untestable(clip, sample_rate, decoy) is None]
         if not testable:
             continue
         frequency = np.arange(1, decoy // 2 + 1) / decoy
         distance_hz = np.abs(frequency - np.round(frequency * period) / period) * sample_rate
         distinct = distance_hz > 2 * HALF_BANDWIDTH_HZ
-        flagged.extend((_fit(testable, sample_rate, decoy).p_value < 0.01)[distinct])
+        flagged.extend((fit_lines(testable, sample_rate, decoy).p_value < 0.01)[distinct])
     return float(np.mean(flagged)) if flagged else 0.0
 
 

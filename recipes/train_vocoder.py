@@ -70,7 +70,7 @@ class Options:
     segment_size: int = 8192
     """Samples a segment."""
     learning_rate: float | None = None
-    """AdamW's; by default the preset's."""
+    """AdamW's, at the start; by default the preset's."""
     noise: float | None = None
     """Standard deviation of the noise that excites every stage at the start, 0 for none; by default the preset's."""
     seed: int = 1234
@@ -160,8 +160,9 @@ class Trainer:
     """Two networks, their optimizers and losses, and the step that trains them."""
 
     def __init__(self, options: Options, fabric: Fabric, sample_rate: int) -> None:
-        preset = PRESETS[options.preset]
+        self.preset = preset = PRESETS[options.preset]
         self.options, self.fabric = options, fabric
+        self.learning_rate = options.learning_rate or 0.0
         fabric.seed_everything(options.seed, workers=False, verbose=False)
         self.mel = input_mel(sample_rate, preset.generator.hop_length).to(fabric.device)
         self.reconstruction = ReconstructionLoss(sample_rate, preset.generator.hop_length).to(fabric.device)
@@ -173,7 +174,7 @@ class Trainer:
             "discriminators": Discriminators(preset.discriminators),
         }
         self.optimizers = {
-            name: torch.optim.AdamW(network.parameters(), options.learning_rate or 0.0, betas=(0.8, 0.99))
+            name: torch.optim.AdamW(network.parameters(), self.learning_rate, betas=(0.8, 0.99))
             for name, network in self.networks.items()
         }
         self.step = 0
@@ -232,9 +233,11 @@ class Trainer:
     def _update(self, name: str, loss: torch.Tensor) -> None:
         network = self.generator if name == "generator" else self.discriminators
         optimizer = self.generator_optimizer if name == "generator" else self.discriminator_optimizer
+        for group in optimizer.param_groups:
+            group["lr"] = self.learning_rate * 0.5 ** (self.step / self.preset.halving_steps)
         optimizer.zero_grad()
         self.fabric.backward(loss)
-        self.fabric.clip_gradients(network, optimizer, max_norm=PRESETS[self.options.preset].clip_norm)
+        self.fabric.clip_gradients(network, optimizer, max_norm=self.preset.clip_norm)
         optimizer.step()
 
 
