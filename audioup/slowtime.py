@@ -1,7 +1,7 @@
 """A test for lines that are locked to the sample index: Thomson's F test over "slow time".
 
 Blocks that start on multiples of a period ``S`` see a line of that period with one phase throughout; speech and music
-do not keep it. So each harmonic becomes a slow sequence of one complex value per block, and a line is its constant part.
+do not keep it. So each harmonic becomes a slow sequence, one complex value per block; a line is its constant part.
 """
 
 import math
@@ -54,14 +54,14 @@ class LineFit:
 def fit_lines(clips: Sequence[NDArray[np.float64]], sample_rate: int, period: int) -> LineFit:
     """Fit one steady line at every harmonic of ``sample_rate / period`` to all clips, each from its own sample 0.
 
-    Per block ``b``: ``z_b`` is the Hann-windowed DFT at the harmonic, ``sigma_b^2`` the mean power of the bins beside it,
-    and ``c_b = z_b / sqrt(|z_b|^2 + sigma_b^2 + sigma_0^2)`` is limited. Over blocks, with ``K`` Slepian tapers ``w_j``,
+    Per block ``b``: ``z_b`` is the Hann-windowed DFT at the harmonic, ``sigma_b^2`` the mean power of the bins beside
+    it, and ``c_b = z_b / sqrt(|z_b|^2 + sigma_b^2 + sigma_0^2)`` is limited. Over blocks, with ``K`` tapers ``w_j``,
 
         U_j = sum_b w_j,  Y_j = sum_b w_j c_b,  mu = sum_j U_j Y_j / sum_j U_j^2,
         F = (K - 1) |mu|^2 sum_j U_j^2 / sum_j |Y_j - mu U_j|^2  ~  F(2, 2 K - 2),
 
-    or ``F(1, K - 1)`` at Nyquist, where all is real. Sums run over the tapers of all segments of at most 20 s. The level
-    is the mean of ``z_b``, its interval follows from the slow spectrum of ``z_b`` at zero.
+    or ``F(1, K - 1)`` at Nyquist, where all is real. Sums run over the Slepian tapers of all segments of at most 20 s.
+    The level is the mean of ``z_b``, its interval follows from the slow spectrum of ``z_b`` at zero.
 
     Args:
         clips: Testable sound, shape ``(T,)`` each (see `untestable`).

@@ -1,0 +1,132 @@
+"""ResizeConv1d is an interpolation and then a convolution, in one kernel; it has no tone on a constant."""
+
+import numpy as np
+import pytest
+import reference
+import torch
+import torch.nn.functional as F
+from reference import assert_close, noise
+from torch import nn
+
+from audioup import ResizeConv1d, SubPixelConv1d, tonal_fraction
+from audioup.interpolation import interpolation_filter
+
+STRIDES = range(1, 10)
+SIZES = range(1, 8)
+MODES = ("nearest", "linear", "sinc")
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize("stride", STRIDES, ids=lambda stride: f"stride{stride}")
+def test_layer_is_torchs_interpolation_and_convolution(stride, mode, groups):
+    x = noise(2, 4, 12)
+    options = {} if mode == "nearest" else {"align_corners": False}
+    for kernel_size in SIZES:
+        conv = nn.Conv1d(4, 6, kernel_size, padding="same", groups=groups, dtype=torch.float64)
+        expected = conv(F.interpolate(x, scale_factor=stride, mode=mode, **options))
+        for engine in ("transposed", "polyphase"):
+            layer = ResizeConv1d(
+                4, 6, kernel_size, stride, mode=mode, groups=groups, engine=engine, dtype=torch.float64
+            )
+            layer.load_state_dict(conv.state_dict())
+            # The interpolated signal beyond its end is zero for torch, the interpolation of zeros for the layer.
+            edge = 0 if mode == "nearest" else stride + kernel_size
+            inside = slice(edge, 12 * stride - edge)
+            assert_close(layer(x)[..., inside], expected[..., inside])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("stride", STRIDES, ids=lambda stride: f"stride{stride}")
+def test_layer_is_the_long_way_round(stride, mode):
+    x = noise(2, 10).numpy()
+    taps = interpolation_filter(mode, stride, zeros=3, rolloff=0.9).numpy()
+    for kernel_size in SIZES:
+        layer = ResizeConv1d(2, 3, kernel_size, stride, mode=mode, zeros=3, rolloff=0.9, dtype=torch.float64)
+        # Interpolate all of it, also the tails beyond the ends, convolve, and take what belongs to the frames.
+        long = np.stack([np.convolve(reference.stretch(row, stride), taps) for row in x])
+        convolved = F.conv1d(torch.from_numpy(long), layer.weight, layer.bias, padding=kernel_size - 1)
+        first = (len(taps) - stride) // 2 + kernel_size // 2
+        assert_close(layer(torch.from_numpy(x)), convolved[:, first : first + 10 * stride])
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("stride", STRIDES, ids=lambda stride: f"stride{stride}")
+def test_kernel_is_the_filter_convolved_with_the_flipped_weight(stride, mode, groups):
+    taps = interpolation_filter(mode, stride, zeros=2).numpy()
+    for kernel_size in SIZES:
+        layer = ResizeConv1d(
+            2 * groups, 3 * groups, kernel_size, stride, mode=mode, zeros=2, groups=groups, dtype=torch.float64
+        )
+        h, w = layer.kernel(), layer.weight.detach().numpy()
+        assert h.shape == (2 * groups, 3, layer.kernel_length)
+        assert layer.kernel_length == len(taps) + kernel_size - 1
+        for i in range(2 * groups):
+            for o in range(3):
+                assert_close(h[i, o], np.convolve(taps, w[i // 2 * 3 + o, i % 2, ::-1]))
+
+
+HAND_COMPUTED = [
+    # Nearest makes 1 1 10 10; the last column is the weight correlated with it, longer on the right when even.
+    pytest.param("nearest", [1, 2, 3], [5, 33, 51, 30], id="nearest-odd"),
+    pytest.param("nearest", [1, 2], [3, 21, 30, 10], id="nearest-even"),
+    pytest.param("linear", [4], [3 + 0, 3 + 10, 1 + 30, 0 + 30], id="linear-one"),
+]
+
+
+@pytest.mark.parametrize(("mode", "weight", "expected"), HAND_COMPUTED)
+def test_two_frames_by_hand(mode, weight, expected):
+    layer = ResizeConv1d(1, 1, len(weight), 2, mode=mode, bias=False)
+    layer.load_state_dict({"weight": torch.tensor([[weight]], dtype=torch.float32)})
+    assert layer(torch.tensor([[1.0, 10.0]])).tolist() == [expected]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("stride", STRIDES, ids=lambda stride: f"stride{stride}")
+def test_no_tone_on_a_constant_whatever_is_learned(stride, mode):
+    for kernel_size in (*SIZES, 2 * stride):
+        layer = ResizeConv1d(3, 2, kernel_size, stride, mode=mode, dtype=torch.float64)
+        layer.load_state_dict({"weight": noise(2, 3, kernel_size, seed=kernel_size), "bias": noise(2)})
+        assert tonal_fraction(layer.kernel(), stride) < -250
+
+
+def test_single_precision_leaks_as_stated():
+    levels = []
+    for stride in STRIDES[1:]:
+        torch.manual_seed(stride)
+        layer = ResizeConv1d(8, 8, 2 * stride, stride, mode="sinc")
+        levels.append(tonal_fraction(layer.kernel(), stride).item())
+    assert -170 < max(levels) < -135
+
+
+@pytest.mark.parametrize("padding_mode", ["replicate", "reflect", "circular"])
+@pytest.mark.parametrize("kernel_size", [1, 4, 7])
+@pytest.mark.parametrize("stride", STRIDES, ids=lambda stride: f"stride{stride}")
+def test_constant_stays_constant_up_to_the_edges(stride, kernel_size, padding_mode):
+    options = {"padding_mode": padding_mode, "dtype": torch.float64}
+    layers = [ResizeConv1d(2, 3, kernel_size, stride, mode=mode, zeros=3, **options) for mode in MODES]
+    layers += [SubPixelConv1d(2, 3, kernel_size, stride, **options)]
+    x = torch.tensor([[1.5], [-0.5]], dtype=torch.float64).expand(2, 16)
+    for layer in layers:
+        for causal_origin in (layer.origin, 0):
+            layer.origin = causal_origin
+            y = layer(x)
+            gain = layer.kernel().sum(-1).T / stride
+            assert_close(y, (gain @ x[:, :1] + layer.bias[:, None]).expand(3, 16 * stride))
+
+
+def test_zero_padding_bends_a_constant_at_the_edges():
+    layer = ResizeConv1d(1, 1, 3, 4, bias=False)
+    layer.load_state_dict({"weight": torch.ones(1, 1, 3)})
+    assert layer(torch.ones(1, 3)).tolist() == [[2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 2]]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("mode", "area"), ("zeros", 0), ("zeros", 2.5), ("rolloff", 0), ("rolloff", 1.5), ("rolloff", -1)],
+    ids=str,
+)
+def test_layer_refuses(name, value):
+    with pytest.raises(ValueError, match=f"^{name} must"):
+        ResizeConv1d(2, 2, 3, 2, **({"mode": "sinc"} | {name: value}))
