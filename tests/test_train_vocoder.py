@@ -1,0 +1,194 @@
+"""The training program: it trains, resumes to the bit, reports, and says clearly what it cannot do."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import train_vocoder
+from safetensors.torch import load_file
+
+RECIPE = Path(train_vocoder.__file__)
+SMALL = ["--accelerator", "cpu", "--batch-size", "2", "--segment-size", "2048", "--test-clips", "1"]
+SHORT = [*SMALL, "--steps", "6", "--warmup-steps", "2", "--save-every", "2", "--validate-every", "3"]
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recordings")
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        time_s = np.arange(16000) / 16000
+        voiced = np.sin(2 * np.pi * (120 + 20 * i) * time_s) * (0.5 + 0.5 * np.sin(2 * np.pi * 3 * time_s))
+        soundfile.write(folder / f"{i}.wav", 0.2 * voiced + 0.01 * rng.standard_normal(16000), 16000)
+    return folder
+
+
+def run(folder: Path, recordings: Path, name: str, *options: str) -> int:
+    return train_vocoder.main([*SHORT, "--data", str(recordings), "--out", str(folder), "--name", name, *options])
+
+
+def weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
+    return load_file(folder / name / "checkpoints" / "step-000006" / "generator.safetensors")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, recordings: Path) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    assert run(folder, recordings, "whole") == 0
+    return folder
+
+
+def test_a_run_leaves_sound_pictures_numbers_and_curves(finished: Path) -> None:
+    folder = finished / "whole"
+    report = json.loads((folder / "report.json").read_text())
+    assert report["sample_rate"] == 16000
+    assert report["steps"] == 6
+    assert [layer["kernel_length"] for layer in report["upsamplers"]] == [16, 16, 8]
+    assert set(report["tones"]) == {"speech", "reference speech", "silence", "noise"}
+    assert all(len(tone["lines"]) == 128 or tone["lines"] == [] for tone in report["tones"].values())
+    metrics = report["metrics"]
+    assert 0 < metrics["mean_frame_mel_l1"] < 10
+    assert 0 < metrics["mel_l1"] < 10
+    assert 0 < metrics["real_time_factor"] < 10
+    assert -1 <= metrics["stoi"] <= 1
+    generated = next((folder / "audio").glob("[0-9]*.generated.wav"))
+    reference = generated.with_name(generated.name.replace("generated", "reference"))
+    assert soundfile.info(generated).frames == soundfile.info(reference).frames == 16000 // 256 * 256
+    assert soundfile.info(folder / "audio" / "silence.generated.wav").frames == 160000
+    assert len(list((folder / "pictures").glob("*.png"))) == 2
+    assert list((folder / "tensorboard").glob("events*"))
+    config = json.loads((folder / "config.json").read_text())
+    assert config["options"]["upsampler"] == "transposed"
+    assert config["versions"]["torch"] == torch.__version__.split("+")[0]
+
+
+def test_an_interrupted_run_ends_with_the_same_bits(
+    finished: Path, recordings: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = train_vocoder.Trainer.train_step
+
+    def interrupted(self: train_vocoder.Trainer, audio: torch.Tensor) -> dict[str, float]:
+        if self.step == 5:
+            raise KeyboardInterrupt
+        return step(self, audio)
+
+    monkeypatch.setattr(train_vocoder.Trainer, "train_step", interrupted)
+    assert run(finished, recordings, "parts") == 130
+    assert "--resume continues" in capsys.readouterr().err
+    monkeypatch.undo()
+    torch.manual_seed(99)  # whatever the process did in between
+    assert run(finished, recordings, "parts", "--resume") == 0
+    whole, parts = weights(finished, "whole"), weights(finished, "parts")
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+    reports = [json.loads((finished / name / "report.json").read_text())["metrics"] for name in ("whole", "parts")]
+    assert reports[0]["mel_l1"] == reports[1]["mel_l1"]
+
+
+def test_the_seed_decides_the_weights(finished: Path, recordings: Path) -> None:
+    assert run(finished, recordings, "other", "--seed", "1") == 0
+    whole, other = weights(finished, "whole"), weights(finished, "other")
+    assert not torch.equal(whole["conv_pre.bias"], other["conv_pre.bias"])
+
+
+def test_a_finished_run_is_not_overwritten_and_can_be_reported_again(
+    finished: Path, recordings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (finished / "whole" / "config.json").read_bytes()
+    assert run(finished, recordings, "whole") == 2
+    assert "holds a run already: --resume continues it" in capsys.readouterr().err
+    assert (finished / "whole" / "config.json").read_bytes() == before
+    (finished / "whole" / "report.json").unlink()
+    assert run(finished, recordings, "whole", "--resume") == 0
+    assert (finished / "whole" / "report.json").exists()
+
+
+def test_resuming_with_other_options_is_refused(
+    finished: Path, recordings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(finished, recordings, "whole", "--resume", "--upsampler", "subpixel") == 2
+    assert "upsampler: 'transposed' then, 'subpixel' now" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--steps", "0"], "--steps must be at least 1"),
+        (["--batch-size", "-1"], "--batch-size must be at least 1"),
+        (["--noise", "-0.1"], "--noise must not be negative"),
+        (["--segment-size", "1000"], "--segment-size must be a multiple of the hop length, 256"),
+        (["--name", "a/b"], "--name must be a plain folder name"),
+        (["--name", ""], "--name must be a plain folder name"),
+        (["--resume", "--name", "nothing"], "holds no run"),
+        (["--data", "no/such/folder"], "data must be a folder or one of"),
+    ],
+)
+def test_bad_options_are_one_line_and_status_2(
+    tmp_path: Path, recordings: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert run(tmp_path, recordings, "bad", *options) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.glob("*/config.json"))
+
+
+def test_bad_recordings_are_named_and_the_rest_is_used(
+    tmp_path: Path, recordings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    (data / "train").mkdir(parents=True)
+    for path in recordings.glob("*.wav"):
+        (data / "train" / path.name).write_bytes(path.read_bytes())
+    (data / "train" / "text.wav").write_text("not sound")
+    (data / "train" / "empty.wav").write_bytes(b"")
+    assert run(tmp_path, data, "some") == 0
+    output = capsys.readouterr().out
+    assert "2 files skipped" in output
+    assert "text.wav" in output
+    assert "empty.wav" in output
+
+
+@pytest.mark.slow
+def test_a_killed_process_resumes_to_the_same_bits(finished: Path, recordings: Path) -> None:
+    command = [
+        sys.executable,
+        str(RECIPE),
+        *SHORT,
+        "--data",
+        str(recordings),
+        "--out",
+        str(finished),
+        "--name",
+        "killed",
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (finished / "killed" / "checkpoints" / "step-000002").exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (finished / "killed" / "report.json").exists()
+    subprocess.run([*command, "--resume"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    whole, killed = weights(finished, "whole"), weights(finished, "killed")
+    assert all(torch.equal(whole[key], killed[key]) for key in whole)
+
+
+@pytest.mark.slow
+def test_two_processes_train_together(tmp_path: Path, recordings: Path) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(RECIPE), *SHORT, "--data", str(recordings), "--out", str(tmp_path), "--name", "two"]
+    subprocess.run([*command, "--devices", "2"], check=True, env=environment, timeout=300)
+    report = json.loads((tmp_path / "two" / "report.json").read_text())
+    assert report["devices"] == 2
+    assert weights(tmp_path, "two")
