@@ -9,6 +9,7 @@ With no options: speech is synthesised by eSpeak NG, a tiny generator is trained
 
 import dataclasses
 import json
+import math
 import os
 import platform
 import sys
@@ -71,8 +72,8 @@ class Options:
     """Samples a segment."""
     learning_rate: float | None = None
     """AdamW's, at the start; by default the preset's."""
-    noise: float | None = None
-    """Standard deviation of the noise that excites every stage at the start, 0 for none; by default the preset's."""
+    noise: float = 0.1
+    """Standard deviation, at the start, of the noise that excites every stage; 0 is HiFi-GAN as published."""
     seed: int = 1234
     """Decides weights, data order and noise."""
     sample_rate: int | None = None
@@ -108,7 +109,6 @@ def resolve(options: Options, device: torch.device) -> Options:
         "warmup_steps": preset.warmup_steps,
         "batch_size": preset.batch_size,
         "learning_rate": preset.learning_rate,
-        "noise": preset.noise,
     }
     unset = {key: value for key, value in defaults.items() if getattr(options, key) is None}
     options = dataclasses.replace(options, preset=name, **unset)  # type: ignore[arg-type]
@@ -166,9 +166,7 @@ class Trainer:
         fabric.seed_everything(options.seed, workers=False, verbose=False)
         self.mel = input_mel(sample_rate, preset.generator.hop_length).to(fabric.device)
         self.reconstruction = ReconstructionLoss(sample_rate, preset.generator.hop_length).to(fabric.device)
-        self.generator_network = Generator(
-            self.mel.mel.n_mels, preset.generator, options.upsampler, options.noise or 0.0
-        )
+        self.generator_network = Generator(self.mel.mel.n_mels, preset.generator, options.upsampler, options.noise)
         self.networks: dict[str, torch.nn.Module] = {
             "generator": self.generator_network,
             "discriminators": Discriminators(preset.discriminators),
@@ -207,8 +205,7 @@ class Trainer:
         losses: dict[str, torch.Tensor] = {}
         adversarial = self.step >= (self.options.warmup_steps or 0)
         if adversarial:
-            judged = self.discriminators(torch.cat([real, generated.detach()]))
-            losses["discriminator"] = discriminator_loss(*halves(judged))
+            losses["discriminator"] = discriminator_loss(*self.discriminators(real, generated.detach()))
             self._update("discriminator", losses["discriminator"])
         losses["mel"], losses["stft"] = self.reconstruction(generated, real)
         total = MEL_WEIGHT * losses["mel"] + STFT_WEIGHT * losses["stft"]
@@ -216,15 +213,15 @@ class Trainer:
             # The discriminators only pass gradients on here; their own are neither wanted nor shared.
             self.discriminators.requires_grad_(False)
             with self.fabric.no_backward_sync(self.discriminators):
-                of_real, of_generated = halves(self.discriminators(torch.cat([real, generated])))
+                of_real, of_generated = self.discriminators(real, generated)
             self.discriminators.requires_grad_(True)
             losses["adversarial"] = adversarial_loss(of_generated)
             losses["feature"] = feature_loss(of_real, of_generated)
             total = total + ADVERSARIAL_WEIGHT * losses["adversarial"] + FEATURE_WEIGHT * losses["feature"]
         self._update("generator", total)
         self.step += 1
-        values = {name: loss.item() for name, loss in losses.items()}
-        if not all(map(torch.isfinite, losses.values())):
+        values = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
+        if not all(map(math.isfinite, values.values())):
             raise FloatingPointError(
                 f"a loss is not finite at step {self.step}: {values}; the last checkpoint is unharmed"
             )
@@ -239,14 +236,6 @@ class Trainer:
         self.fabric.backward(loss)
         self.fabric.clip_gradients(network, optimizer, max_norm=self.preset.clip_norm)
         optimizer.step()
-
-
-def halves(judged: list[Any]) -> tuple[list[Any], list[Any]]:
-    """Part judgements of a batch of real and generated sound into those of either."""
-    parts = [(tuple(score.chunk(2)), [feature.chunk(2) for feature in features]) for score, features in judged]
-    return tuple(  # type: ignore[return-value]
-        [(score[i], [feature[i] for feature in features]) for score, features in parts] for i in (0, 1)
-    )
 
 
 def validate(trainer: Trainer, corpus: Corpus, writer: SummaryWriter) -> None:

@@ -131,8 +131,7 @@ def test_engine_is_the_one_asked_for(engine, monkeypatch):
         raise AssertionError("the other engine ran")
 
     monkeypatch.setattr(F, {"transposed": "conv1d", "polyphase": "conv_transpose1d"}[engine], fail)
-    assert_operator_shape = upsample1d(noise(1, 2, 3), noise(2, 1, 5), 2, 2, engine=engine)
-    assert assert_operator_shape.shape == (1, 1, 6)
+    assert upsample1d(noise(1, 2, 3), noise(2, 1, 5), 2, 2, engine=engine).shape == (1, 1, 6)
 
 
 # ------------------------------------------------------------------------------------------------------- orientation
@@ -178,9 +177,7 @@ def test_operator_is_upfirdn_cropped_from_the_origin(stride, length):
         expected = full[40 + origin :][: 7 * stride]
         expected = np.pad(expected, (0, 7 * stride - len(expected)))
         for engine in ENGINES:
-            y = upsample1d(
-                torch.from_numpy(x)[None], torch.from_numpy(h)[None, None], stride, origin, engine=engine
-            )
+            y = upsample1d(torch.from_numpy(x)[None], torch.from_numpy(h)[None, None], stride, origin, engine=engine)
             assert_close(y[0], expected)
 
 

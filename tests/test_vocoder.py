@@ -122,7 +122,7 @@ def test_adversarial_losses_by_hand() -> None:
 def test_discriminators_judge_every_sound_of_a_batch_apart() -> None:
     judges = Discriminators(PRESETS["tiny"].discriminators)
     sounds = 0.1 * torch.randn(2, 1, 4096)
-    both, alone = judges(sounds), judges(sounds[1:])
+    both, alone = judges(sounds, sounds[1:])
     assert len(both) == 5
     for (scores, features), (score, feature) in zip(both, alone, strict=True):
         torch.testing.assert_close(scores[1:], score, atol=1e-5, rtol=1e-4)
@@ -174,3 +174,19 @@ def test_a_damaged_checkpoint_is_named(tmp_path, file: str) -> None:
     (path / file).write_bytes((path / file).read_bytes()[:20])
     with pytest.raises(ValueError, match=r"step-000001 cannot be read .*remove it"):
         load_checkpoint(path, ("generator",))
+
+
+@pytest.mark.parametrize("upsampler", UPSAMPLERS)
+def test_noise_gives_smooth_upsamplers_something_to_shape(upsampler: str) -> None:
+    # Without it linear and sinc interpolation of a slow mel start with most mel bands below the clamp: no gradient.
+    torch.manual_seed(0)
+    slow = torch.nn.functional.interpolate(2 * torch.randn(8, 80, 4) - 5, scale_factor=10, mode="linear")
+    below = {}
+    for noise in (0.0, 0.1):
+        with torch.no_grad():
+            sound = Generator(80, TINY, upsampler, noise)(slow).squeeze(1)
+        magnitude = LogMel(16000, 256).magnitude(sound)
+        below[noise] = float((magnitude < CLAMP).float().mean())
+    smooth = upsampler in ("resize-linear", "resize-sinc")
+    assert (below[0.0] > 0.3) == smooth
+    assert below[0.1] < 0.001

@@ -92,7 +92,7 @@ class ResolutionDiscriminator(nn.Module):
 
 
 class Discriminators(nn.Module):
-    """All discriminators of a shape; called on sound ``(batch, 1, T)`` they return one judgement each."""
+    """All discriminators of a shape; on sounds ``(batch, 1, T)`` they return one judgement each, sound by sound."""
 
     def __init__(self, shape: DiscriminatorShape) -> None:
         super().__init__()
@@ -103,9 +103,9 @@ class Discriminators(nn.Module):
             ]
         )
 
-    def forward(self, audio: Tensor) -> list[Judgement]:
-        """Judge ``audio``."""
-        return [member(audio) for member in self.members]
+    def forward(self, *sounds: Tensor) -> list[list[Judgement]]:
+        """Judge sounds in one call, which is what averaging gradients over processes needs."""
+        return [[member(sound) for member in self.members] for sound in sounds]
 
 
 def _judge(x: Tensor, layers: nn.ModuleList, score: nn.Module) -> Judgement:

@@ -19,7 +19,6 @@ class Preset:
         learning_rate: AdamW's, at the start.
         halving_steps: Steps in which the learning rate falls to half.
         clip_norm: Largest norm of a gradient.
-        noise: Standard deviation, at the start, of the noise that excites every stage.
     """
 
     generator: GeneratorShape
@@ -30,7 +29,6 @@ class Preset:
     learning_rate: float
     halving_steps: float
     clip_norm: float
-    noise: float
 
 
 _UNIVNET_RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
@@ -40,7 +38,7 @@ _THREE_DILATIONS = ((1, 3, 5),) * 3
 
 def _published(generator: GeneratorShape) -> Preset:
     # Published: times 0.999 an epoch, which is 809 steps on LJSpeech.
-    return Preset(generator, _PUBLISHED_DISCRIMINATORS, 16, 500_000, 5_000, 2e-4, 560_000, 1000.0, 0.0)
+    return Preset(generator, _PUBLISHED_DISCRIMINATORS, 16, 500_000, 5_000, 2e-4, 560_000, 1000.0)
 
 
 PRESETS = {
@@ -51,11 +49,10 @@ PRESETS = {
         GeneratorShape((8, 8, 4), 128, (3, 7), ((1, 3), (1, 3)), 1),
         DiscriminatorShape((2, 3, 5), (16, 32, 64, 128), ((1024, 256, 1024), (512, 128, 512)), 8),
         batch_size=8,
-        steps=1200,
-        warmup_steps=1000,
+        steps=2000,
+        warmup_steps=1850,
         learning_rate=1e-3,
         halving_steps=1000,
         clip_norm=1000.0,
-        noise=0.1,
     ),
 }
