@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -18,7 +19,7 @@ KEPT = 2  # the newest ones; the one before the last is for the day the last can
 
 
 def save_checkpoint(
-    folder: Path, step: int, weights: Mapping[str, Mapping[str, Tensor]], optimizers: Mapping[str, Any]
+    folder: Path, step: int, weights: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
 ) -> Path:
     """Write a checkpoint atomically and remove all but the newest two.
 
@@ -26,7 +27,7 @@ def save_checkpoint(
         folder: Folder of all checkpoints of a run.
         step: Steps done.
         weights: State dict of each network by name; one ``NAME.safetensors`` each.
-        optimizers: State dict of each optimizer by name.
+        state: What else there is to restore, such as optimizer state: tensors and plain values.
 
     Returns:
         The checkpoint's folder.
@@ -40,10 +41,10 @@ def save_checkpoint(
     temporary = folder / f".writing-{step:06d}"
     temporary.mkdir()
     try:
-        for name, state in weights.items():
-            contiguous = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+        for name, tensors in weights.items():
+            contiguous = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
             save_file(contiguous, temporary / f"{name}.safetensors")
-        torch.save({"step": step, "optimizers": dict(optimizers)}, temporary / "state.pt")
+        torch.save({"step": step, **state}, temporary / "state.pt")
         for path in (*temporary.iterdir(), temporary):
             _sync(path)
         final = folder / f"step-{step:06d}"
@@ -51,7 +52,7 @@ def save_checkpoint(
             shutil.rmtree(final)
         temporary.rename(final)
         _sync(folder)
-    except RuntimeError as error:  # torch and safetensors report a full disk as this
+    except (RuntimeError, SafetensorError) as error:  # how torch and safetensors report a full disk
         shutil.rmtree(temporary, ignore_errors=True)
         raise OSError(f"cannot write checkpoint {temporary}: {error}") from error
     except BaseException:
@@ -67,7 +68,7 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
 
 
-def load_checkpoint(path: Path, names: tuple[str, ...]) -> tuple[int, dict[str, dict[str, Tensor]], dict[str, Any]]:
+def load_checkpoint(path: Path, names: tuple[str, ...]) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     """Read a checkpoint.
 
     Args:
@@ -75,7 +76,7 @@ def load_checkpoint(path: Path, names: tuple[str, ...]) -> tuple[int, dict[str, 
         names: Networks whose weights to read.
 
     Returns:
-        Steps done, state dict of each network, state dict of each optimizer.
+        State dict of each network by name, and the state with its ``step``.
 
     Raises:
         ValueError: If the checkpoint is damaged or a file is missing.
@@ -83,7 +84,7 @@ def load_checkpoint(path: Path, names: tuple[str, ...]) -> tuple[int, dict[str, 
     try:
         weights = {name: load_file(path / f"{name}.safetensors") for name in names}
         state = torch.load(path / "state.pt", weights_only=True, map_location="cpu")
-        return int(state["step"]), weights, state["optimizers"]
+        return weights, {**state, "step": int(state["step"])}
     except Exception as error:
         raise ValueError(
             f"checkpoint {path} cannot be read ({error}); remove it to resume from the one before"

@@ -1,0 +1,95 @@
+"""Options of the training program."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from vocoder.presets import PRESETS
+
+# What may differ between the parts of one run; everything else decides the weights.
+FREE_TO_CHANGE = {"resume", "steps", "save_every", "validate_every", "test_clips", "workers", "out", "cache"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Train a small HiFi-GAN vocoder, then listen to it and measure its stride tones."""
+
+    name: str = "vocoder"
+    """The run's results go to OUT/NAME."""
+    data: str = "espeak"
+    """espeak (synthesised on the spot), ljspeech, vctk, libritts (downloaded), or a folder of recordings."""
+    upsampler: Literal["transposed", "subpixel", "resize-nearest", "resize-linear", "resize-sinc"] = "transposed"
+    """The layer of every upsampling stage."""
+    preset: Literal["auto", "tiny", "v3", "v2", "v1"] = "auto"
+    """Sizes: tiny trains in minutes on a CPU; v1, v2, v3 are HiFi-GAN's. auto is tiny on a CPU, v3 on a GPU."""
+    steps: int | None = None
+    """Generator steps in all; by default the preset's."""
+    warmup_steps: int | None = None
+    """Steps without discriminators at the start; by default the preset's. As many as steps: no adversarial part."""
+    batch_size: int | None = None
+    """Segments a step, in each process; by default the preset's."""
+    segment_size: int = 8192
+    """Samples a segment."""
+    learning_rate: float | None = None
+    """AdamW's, at the start; by default the preset's."""
+    noise: float = 0.1
+    """Standard deviation, at the start, of the noise that excites every stage; 0 is HiFi-GAN as published."""
+    seed: int = 1234
+    """Decides weights, data order and noise."""
+    sample_rate: int | None = None
+    """In Hz; by default the commonest among the recordings. Others are resampled."""
+    save_every: int = 250
+    """Steps between checkpoints."""
+    validate_every: int = 250
+    """Steps between validations: sound, mel L1 and tone levels to TensorBoard."""
+    test_clips: int = 16
+    """Held-out clips to generate and to measure at the end."""
+    resume: bool = False
+    """Continue OUT/NAME from its newest checkpoint."""
+    out: Path = Path("runs")
+    """Folder of all runs."""
+    cache: Path = Path("~/.cache/audioup")
+    """Folder of synthesised and downloaded speech."""
+    accelerator: str = "auto"
+    """cpu, cuda, ...: see Lightning Fabric."""
+    devices: int = 1
+    """Processes, or GPUs."""
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+    """auto is bf16-mixed on CUDA and 32-true elsewhere."""
+    workers: int = 0
+    """Processes that read ahead; worthwhile when recordings do not fit into memory."""
+
+
+def resolve(options: Options, device: torch.device) -> Options:
+    """Fill in what is left to the preset and the device, and check the numbers."""
+    name = options.preset if options.preset != "auto" else ("v3" if device.type == "cuda" else "tiny")
+    preset = PRESETS[name]
+    defaults = {
+        "steps": preset.steps,
+        "warmup_steps": preset.warmup_steps,
+        "batch_size": preset.batch_size,
+        "learning_rate": preset.learning_rate,
+    }
+    unset = {key: value for key, value in defaults.items() if getattr(options, key) is None}
+    options = dataclasses.replace(options, preset=name, **unset)  # type: ignore[arg-type]
+    for key in ("steps", "batch_size", "segment_size", "save_every", "validate_every", "test_clips", "devices"):
+        if getattr(options, key) < 1:
+            raise ValueError(f"--{key.replace('_', '-')} must be at least 1, got {getattr(options, key)}")
+    for key in ("warmup_steps", "learning_rate", "noise", "seed", "workers"):
+        if getattr(options, key) < 0:
+            raise ValueError(f"--{key.replace('_', '-')} must not be negative, got {getattr(options, key)}")
+    if options.segment_size % preset.generator.hop_length:
+        raise ValueError(
+            f"--segment-size must be a multiple of the hop length, {preset.generator.hop_length}, "
+            f"got {options.segment_size}"
+        )
+    if not options.name or Path(options.name).name != options.name:
+        raise ValueError(f"--name must be a plain folder name, got {options.name!r}")
+    return options
+
+
+def plain(options: Options) -> dict[str, Any]:
+    """Return the options as values that JSON can hold."""
+    return {key: str(value) if isinstance(value, Path) else value for key, value in dataclasses.asdict(options).items()}
