@@ -111,12 +111,20 @@ def train(trainer: Trainer, corpus: Corpus, folder: Path) -> None:
         writer.close()
 
 
-def run(options: Options) -> None:
-    """Train, generate, measure and report."""
+def make_fabric(options: Options) -> Fabric:
+    """Choose device, precision and number of processes; `ValueError` if this machine does not have them."""
     on_cuda = options.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
     precision = options.precision if options.precision != "auto" else ("bf16-mixed" if on_cuda else "32-true")
     strategy = "ddp" if options.devices > 1 else "auto"
-    fabric = Fabric(accelerator=options.accelerator, devices=options.devices, strategy=strategy, precision=precision)
+    try:
+        return Fabric(accelerator=options.accelerator, devices=options.devices, strategy=strategy, precision=precision)
+    except RuntimeError as error:
+        raise ValueError(f"--accelerator {options.accelerator}: {error}") from error
+
+
+def run(options: Options) -> None:
+    """Train, generate, measure and report."""
+    fabric = make_fabric(options)
     options = resolve(options, fabric.device)
     # The first process checks everything and speaks the corpus before the others exist; they find it done.
     first = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
@@ -157,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = tyro.cli(Options, args=arguments)
     try:
         run(options)
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
         print(f"train_vocoder: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

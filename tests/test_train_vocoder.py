@@ -128,6 +128,7 @@ def test_resuming_with_other_options_is_refused(
         (["--name", "a/b"], "--name must be a plain folder name"),
         (["--name", ""], "--name must be a plain folder name"),
         (["--resume", "--name", "nothing"], "holds no run"),
+        (["--accelerator", "abacus"], "abacus"),
         (["--data", "no/such/folder"], "data must be a folder or one of"),
     ],
 )

@@ -97,6 +97,7 @@ def open_corpus(data: str, sample_rate: int | None = None, cache: Path = CACHE) 
 
     Raises:
         FileNotFoundError: the folder is missing, or the download failed.
+        OSError: nothing can be synthesised, or written to the cache.
         ValueError: nothing usable in the folder, fewer clips than splits, or a sample rate below 1.
     """
     if sample_rate is not None and sample_rate < 1:
@@ -105,7 +106,10 @@ def open_corpus(data: str, sample_rate: int | None = None, cache: Path = CACHE) 
     if data == "espeak":
         from vocoder.espeak import speak_corpus  # the synthesiser is needed by this corpus only
 
-        root = speak_corpus(cache.expanduser() / "espeak")
+        try:
+            root = speak_corpus(cache.expanduser() / "espeak")
+        except RuntimeError as error:
+            raise OSError(f"no speech could be synthesised: {error}") from error
     elif data in DOWNLOADS:
         root, pattern = _download(data, cache.expanduser())
     else:
