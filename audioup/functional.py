@@ -208,7 +208,8 @@ def _transposed(
     both = max(0, min(before, after))
     y = F.conv_transpose1d(x, kernel, None, stride, both, 0, groups)
     y = _fill_then_crop(y, both - before, both - after)
-    return y if bias is None else y + bias[:, None]  # after the fill: the bias reaches every sample
+    # After the fill, so that the bias reaches every sample; in the type that autocast chose.
+    return y if bias is None else y + bias[:, None].to(y.dtype)
 
 
 def _polyphase(

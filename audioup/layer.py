@@ -38,6 +38,7 @@ class UpsamplingLayer1d(nn.Module):
         bias: Whether one value per output channel is learned.
         padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"`` beyond the edges.
         causal: Let no output depend on a later input frame than its own (origin 0) instead of centring the kernel.
+            (What ``"reflect"`` and ``"circular"`` put before the beginning are later frames all the same.)
         engine: ``"auto"``, ``"transposed"`` or ``"polyphase"``; see `audioup.functional.upsample1d`.
         device: Device of the parameters.
         dtype: Type of the parameters.
@@ -113,10 +114,12 @@ class UpsamplingLayer1d(nn.Module):
 
     def extra_repr(self) -> str:
         """Describe the layer as its constructor call."""
-        options = {"groups": 1, "padding_mode": "zeros", "causal": False, "engine": "auto"}
         words = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"]
-        words += [f"{k}={getattr(self, k)!r}" for k, default in options.items() if getattr(self, k) != default]
+        words += self._changed(groups=1, padding_mode="zeros", causal=False, engine="auto")
         return ", ".join(words + ["bias=False"] * (self.bias is None))
+
+    def _changed(self, **defaults: object) -> list[str]:
+        return [f"{name}={getattr(self, name)!r}" for name, value in defaults.items() if getattr(self, name) != value]
 
     def _kernel_length(self) -> int:
         raise NotImplementedError

@@ -60,7 +60,7 @@ class ToneReport:
         strides: As given, input to output.
         lines: One per distinct harmonic up to and including Nyquist, by frequency; empty when not testable.
         decoy_rate: Share of harmonics of unrelated periods with p < 0.01 (near 0.01 unless the sound itself holds
-            steady tones), or None when not testable.
+            steady tones), or None where nothing could be tested.
         verdict: ``"tones"``, ``"clean below X dBFS"`` (X bounds every line from above) or ``"not testable: why"``.
         notes: What a reader should know besides, such as clipping.
     """
@@ -163,7 +163,7 @@ def measure_tones(audio: Audio | Sequence[Audio], sample_rate: int, strides: Seq
         verdict = "tones" if found else f"clean below {math.ceil(highest * 10) / 10:.1f} dBFS"
         if left_out:
             notes.append(f"{len(left_out)} clips left out: {left_out[0]}")
-        if decoy_rate > 0.05:
+        if decoy_rate is not None and decoy_rate > 0.05:
             notes.append("decoys are flagged often: the sound holds steady tones of its own, lines may be among them")
     else:
         verdict = f"not testable: {left_out[0]}"
@@ -215,7 +215,7 @@ def _lines(clips: Sequence[NDArray[np.float64]], sample_rate: int, strides: tupl
     return tuple(lines)
 
 
-def _decoy_rate(clips: Sequence[NDArray[np.float64]], sample_rate: int, period: int) -> float:
+def _decoy_rate(clips: Sequence[NDArray[np.float64]], sample_rate: int, period: int) -> float | None:
     # The four nearest periods without a common factor share no harmonic with the true one, except by near coincidence.
     nearest = sorted(range(3, period + 12), key=lambda q: (abs(q - period), q))
     decoys = [q for q in nearest if math.gcd(q, period) == 1][:4]
@@ -228,7 +228,7 @@ def _decoy_rate(clips: Sequence[NDArray[np.float64]], sample_rate: int, period: 
         distance_hz = np.abs(frequency - np.round(frequency * period) / period) * sample_rate
         distinct = distance_hz > 2 * HALF_BANDWIDTH_HZ
         flagged.extend((fit_lines(testable, sample_rate, decoy).p_value < 0.01)[distinct])
-    return float(np.mean(flagged)) if flagged else 0.0
+    return float(np.mean(flagged)) if flagged else None
 
 
 def _benjamini_hochberg(p_value: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -1,11 +1,14 @@
 """Resize-convolution: interpolation by a fixed filter, then a learned convolution at the output rate, in one kernel."""
 
+from collections.abc import Callable
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
-from typing_extensions import Unpack
+from typing_extensions import Self, Unpack
 
+from audioup.functional import check_positive
 from audioup.interpolation import interpolation_filter
 from audioup.layer import LayerOptions, UpsamplingLayer1d
 
@@ -56,11 +59,18 @@ class ResizeConv1d(UpsamplingLayer1d):
         rolloff: float = 1.0,
         **options: Unpack[LayerOptions],
     ) -> None:
-        self._filter = interpolation_filter(mode, stride, zeros, rolloff)
+        check_positive("kernel_size", kernel_size)
+        taps = interpolation_filter(mode, stride, zeros, rolloff).numpy()
+        # h[l] = sum_q w[q] a[l - (k - 1 - q)]: row q holds the filter, shifted so that the weight is flipped.
+        shifts = [np.pad(taps, (kernel_size - 1 - q, q)) for q in range(kernel_size)]
+        self._design = torch.from_numpy(np.stack(shifts))
         super().__init__(in_channels, out_channels, kernel_size, stride, **options)
         self.mode = mode
-        # Derived from the arguments alone, so it stays out of the state dict.
-        self.register_buffer("filter_matrix", self.weight.new_empty(kernel_size, self.kernel_length), persistent=False)
+        self.zeros = zeros
+        self.rolloff = rolloff
+        # Follows from the arguments alone, so it stays out of the state dict.
+        self.register_buffer("filter_matrix", self._design.to(self.weight), persistent=False)
+        self.register_load_state_dict_post_hook(_redesign_after_loading)
         self.reset_parameters()
 
     def kernel(self) -> Tensor:
@@ -68,19 +78,22 @@ class ResizeConv1d(UpsamplingLayer1d):
         folded = self.weight @ self.filter_matrix  # (g out, in, L)
         return folded.unflatten(0, (self.groups, -1)).transpose(1, 2).flatten(0, 1)
 
-    def reset_parameters(self) -> None:
-        """Draw weight and bias within ``1 / sqrt(fan_in)`` and fill the matrix that folds the filter in."""
-        super().reset_parameters()
-        # h[l] = sum_q w[q] a[l - (k - 1 - q)]: row q holds the filter, shifted so that the weight is flipped.
-        matrix = torch.zeros(self.kernel_size, self.kernel_length, dtype=self._filter.dtype)
-        for q in range(self.kernel_size):
-            start = self.kernel_size - 1 - q
-            matrix[q, start : start + len(self._filter)] = self._filter
-        self.filter_matrix.copy_(matrix)
-
     def extra_repr(self) -> str:
         """Describe the layer as its constructor call."""
-        return f"{super().extra_repr()}, mode={self.mode!r}"
+        return ", ".join([super().extra_repr(), f"mode={self.mode!r}", *self._changed(zeros=6, rolloff=1.0)])
 
     def _kernel_length(self) -> int:
-        return len(self._filter) + self.kernel_size - 1
+        return self._design.shape[1]
+
+    def _redesign(self) -> None:
+        self.filter_matrix = self._design.to(self.weight)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # Wherever the layer goes, its filter is rounded once from float64, and is there after the meta device.
+        super()._apply(fn, recurse)
+        self._redesign()
+        return self
+
+
+def _redesign_after_loading(layer: ResizeConv1d, _: object) -> None:
+    layer._redesign()

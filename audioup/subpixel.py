@@ -66,6 +66,10 @@ class SubPixelConv1d(UpsamplingLayer1d):
         if self.init == "icnr":
             icnr_(self.weight, self.stride)
 
+    def extra_repr(self) -> str:
+        """Describe the layer as its constructor call."""
+        return ", ".join([super().extra_repr(), *self._changed(init="icnr")])
+
     def _kernel_length(self) -> int:
         return self.kernel_size * self.stride
 

@@ -1,10 +1,20 @@
 """Slow, obvious references in float64 NumPy, and the one table of tolerances."""
 
 import numpy as np
+import pytest
 import torch
 
-# Largest difference allowed between a result of this type and its float64 reference, as a share of the reference's peak.
+# Largest error allowed of a result of this type, as a share of the largest value of its float64 reference.
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Run a module's tests on one thread: on tensors this small, several only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def assert_close(actual, expected):

@@ -32,7 +32,7 @@ def test_icnr_leaves_a_parameter_a_leaf_that_learns():
 
 @pytest.mark.parametrize("stride", [0, -1, 2.0, True, None], ids=repr)
 def test_icnr_refuses_stride(stride):
-    with pytest.raises(ValueError, match="^stride must"):
+    with pytest.raises(ValueError, match=r"^stride must"):
         icnr_(torch.zeros(4, 1, 3), stride)
 
 

@@ -14,6 +14,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from audioup import ResizeConv1d, SubPixelConv1d, TransposedConv1d
 from audioup.functional import context
 
+one_thread = reference.one_thread
 FAMILIES = {
     "transposed": TransposedConv1d,
     "subpixel": SubPixelConv1d,
@@ -31,10 +32,12 @@ centred_and_causal = pytest.mark.parametrize("causal", [False, True], ids=["cent
 
 
 def owed(layer, frames):
-    """Jacobian of a layer without the channels: ``[m, t, r]`` is what sample ``r`` of frame ``t`` owes to frame ``m``."""
-    x = torch.zeros(layer.in_channels, frames, dtype=torch.float64)
-    jacobian = torch.autograd.functional.jacobian(layer, x)  # (out, n, in, m)
-    return jacobian.abs().sum((0, 2)).T.unflatten(1, (frames, layer.stride))
+    """Jacobian of a layer without channels: ``[m, t, r]`` is what sample ``r`` of frame ``t`` owes to frame ``m``."""
+    inputs = layer.in_channels
+    impulses = torch.eye(inputs * frames, dtype=torch.float64).view(inputs, frames, inputs, frames)
+    with torch.no_grad():
+        responses = layer(impulses.flatten(0, 1)) - layer(torch.zeros_like(impulses[0, 0]))
+    return responses.abs().sum(1).unflatten(0, (inputs, frames)).sum(0).unflatten(-1, (frames, layer.stride))
 
 
 # ------------------------------------------------------------------------------------------------- the shared contract
@@ -168,22 +171,22 @@ def test_delay_is_where_the_impulse_response_of_a_symmetric_kernel_lies(family, 
 def test_context_tells_which_frames_matter(family, kernel_size, stride, causal):
     layer = family(1, 2, kernel_size, stride, causal=causal, dtype=torch.float64)
     nn.init.uniform_(layer.weight, 0.5, 1.5)
-    frames, t = 25, 12
+    frames, t = 41, 20
     used = owed(layer, frames)[:, t].sum(-1).nonzero().flatten().tolist()
     left, right = context(layer.kernel_length, stride, layer.origin)
-    assert left + right < 20
+    assert max(left, right) < 20
     assert used == list(range(t - left, t + right + 1))
 
 
 @every_family
-@every_shape
-@pytest.mark.parametrize("padding_mode", PADDING_MODES)
-def test_causal_layer_owes_nothing_to_later_frames(family, kernel_size, stride, padding_mode):
-    layer = family(2, 2, kernel_size, stride, causal=True, padding_mode=padding_mode, dtype=torch.float64)
-    table = owed(layer, 15)
-    for t in range(15):
-        assert table[t, t].sum() > 0
-        assert table[t + 1 :, t].sum() == 0
+@pytest.mark.parametrize("padding_mode", ["zeros", "replicate"])
+def test_causal_layer_owes_nothing_to_later_frames(family, padding_mode):
+    for kernel_size, stride in SHAPES:
+        layer = family(2, 2, kernel_size, stride, causal=True, padding_mode=padding_mode, dtype=torch.float64)
+        table = owed(layer, 20)
+        for t in range(20):
+            assert table[t, t].sum() > 0
+            assert table[t + 1 :, t].sum() == 0
 
 
 @every_family
@@ -405,14 +408,14 @@ def test_repr_shows_independent_phases():
 @pytest.mark.parametrize("value", [0, -1, 2.0, True, "2", None], ids=repr)
 def test_layer_takes_whole_numbers(family, name, value):
     good = {"in_channels": 2, "out_channels": 2, "kernel_size": 3, "stride": 2, "groups": 1}
-    with pytest.raises(ValueError, match=f"^{name} must be an integer >= 1, got {value!r}"):
+    with pytest.raises(ValueError, match=rf"^{name} must be an integer >= 1, got {value!r}"):
         family(**(good | {name: value}))
 
 
 @every_family
 @pytest.mark.parametrize(("in_channels", "out_channels", "name"), [(3, 4, "in_channels"), (4, 3, "out_channels")])
 def test_groups_divide_both_channel_counts(family, in_channels, out_channels, name):
-    with pytest.raises(ValueError, match=f"^groups must divide {name} = 3, got 2"):
+    with pytest.raises(ValueError, match=rf"^groups must divide {name} = 3, got 2"):
         family(in_channels, out_channels, 3, 2, groups=2)
 
 
@@ -420,14 +423,14 @@ def test_groups_divide_both_channel_counts(family, in_channels, out_channels, na
 @pytest.mark.parametrize("name", ["padding_mode", "engine"])
 @pytest.mark.parametrize("value", ["same", "", None], ids=repr)
 def test_layer_refuses_unknown_modes(family, name, value):
-    with pytest.raises(ValueError, match=f"^{name} must be one of"):
+    with pytest.raises(ValueError, match=rf"^{name} must be one of"):
         family(2, 2, 3, 2, **{name: value})
 
 
 @every_family
 @pytest.mark.parametrize("shape", [(5,), (3, 5), (1, 3, 5), (1, 1, 2, 5), (2, 0), (1, 2, 0)], ids=str)
 def test_layer_refuses_inputs_that_do_not_fit(family, shape):
-    with pytest.raises(ValueError, match="^x must"):
+    with pytest.raises(ValueError, match=r"^x must"):
         family(2, 2, 3, 2)(torch.zeros(shape))
 
 
@@ -437,5 +440,5 @@ def test_layer_refuses_inputs_too_short_to_extend(family, padding_mode, extra):
     layer = family(2, 2, 17, 2, padding_mode=padding_mode)
     shortest = max(context(layer.kernel_length, 2, layer.origin)) + extra
     assert layer(torch.zeros(2, shortest)).shape == (2, 2 * shortest)
-    with pytest.raises(ValueError, match=f"^padding_mode '{padding_mode}' needs x of more than {shortest - 1} frames"):
+    with pytest.raises(ValueError, match=rf"^padding_mode '{padding_mode}' needs x of more than {shortest - 1} frames"):
         layer(torch.zeros(2, shortest - 1))

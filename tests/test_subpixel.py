@@ -1,6 +1,7 @@
 """SubPixelConv1d is a convolution to stride times the channels, then the phases interleaved."""
 
 import pytest
+import reference
 import torch
 from reference import assert_close, noise
 from torch import nn
@@ -8,6 +9,7 @@ from torch import nn
 from audioup import SubPixelConv1d, tonal_fraction
 from audioup.functional import pixel_shuffle_1d, upsample1d
 
+one_thread = reference.one_thread
 STRIDES = range(1, 10)
 CONV_PADDING = {"zeros": "zeros", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
 
@@ -73,8 +75,8 @@ def test_even_layer_lies_half_a_frame_from_conv_and_shuffle(stride, kernel_size)
     x = noise(1, 2, 9)
     layer = SubPixelConv1d(2, 3, kernel_size, stride, bias=False, dtype=torch.float64)
     pair = pixel_shuffle_1d(torch.nn.functional.conv1d(x, layer.weight, padding=kernel_size // 2), stride)
-    # torch pads k / 2 frames on the left, k / 2 - 1/2 would be centred: the pair is s / 2 samples late.
-    late = stride // 2
+    # torch pads k / 2 frames on the left, where (k - 1) / 2 would be centred: the pair is s / 2 samples late.
+    late = (stride + 1) // 2
     assert_close(layer(x), pair[..., late : late + 9 * stride])
 
 
@@ -113,5 +115,5 @@ def test_reset_parameters_starts_afresh():
 
 @pytest.mark.parametrize("init", ["zeros", "", None], ids=repr)
 def test_layer_refuses_init(init):
-    with pytest.raises(ValueError, match="^init must"):
+    with pytest.raises(ValueError, match=r"^init must"):
         SubPixelConv1d(2, 2, 3, 2, init=init)

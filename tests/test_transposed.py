@@ -1,12 +1,14 @@
 """TransposedConv1d is torch.nn.ConvTranspose1d with an output of stride * T samples."""
 
 import pytest
+import reference
 import torch
 from reference import assert_close, noise
 from torch import nn
 
 from audioup import TransposedConv1d, tonal_fraction
 
+one_thread = reference.one_thread
 STRIDES = range(1, 10)
 
 
