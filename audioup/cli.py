@@ -84,6 +84,8 @@ def _parse_strides(text: str) -> tuple[int, ...]:
 def _measure_file(path: Path, strides: tuple[int, ...]) -> list[_Recording]:
     if not path.is_file():
         raise FileNotFoundError("no such file" if not path.exists() else "not a file")
+    if path.suffix.lower() == ".raw":
+        raise ValueError("a raw file does not say its sample rate; convert it to wav first")
     audio, sample_rate = soundfile.read(path, dtype="float64", always_2d=True)
     channels = audio.shape[1]
     return [

@@ -20,6 +20,7 @@ from audioup.slowtime import FAINTEST_DBFS, HALF_BANDWIDTH_HZ, fit_lines, untest
 Audio = torch.Tensor | NDArray[np.floating[Any]]
 
 FALSE_DISCOVERIES = 0.01  # Benjamini-Hochberg level of `detected`
+LOUDEST = 1000.0  # samples above are integers that were not scaled
 SMALLEST_DBFS = -200.0  # levels below are reported as this
 
 
@@ -36,7 +37,8 @@ class ToneLine:
         floor_dbfs: RMS amplitude of the spectrum beside the line in one block, the line left out.
         p_value: Probability of so steady a line where none is.
         detected: Whether it survives Benjamini-Hochberg at 0.01 over all lines of the report, and reaches -110 dBFS:
-            real recordings hold locked remainders far below their last bit that are no tone to anyone.
+            real recordings hold locked remainders far below their last bit that are no tone to anyone. A steady tone
+            one bin (about 16 Hz) beside the harmonic is told apart and not detected.
     """
 
     frequency_hz: float
@@ -120,8 +122,9 @@ def measure_tones(audio: Audio | Sequence[Audio], sample_rate: int, strides: Seq
         testable", never "clean".
 
     Raises:
-        ValueError: If the audio is empty, holds NaN or infinity, is not floating point or has several channels
-            (measure them apart), if a stride is not a positive integer, or if their product is 1 or exceeds every clip.
+        ValueError: If the audio is empty, holds NaN or infinity, is not floating point, goes beyond 1000 times full
+            scale or has several channels (measure them apart), if a stride is not a positive integer, or if their
+            product is 1 or exceeds every clip.
 
     Source: Thomson, "Spectrum estimation and harmonic analysis" (Proc. IEEE, 1982), section XIII, on slow time;
     Benjamini & Hochberg (1995); the tones are those of Pons et al. (ICASSP 2021).
@@ -185,6 +188,8 @@ def _as_array(clip: Audio) -> NDArray[np.float64]:
         raise ValueError("audio is empty")
     if not np.isfinite(array).all():
         raise ValueError(f"audio holds NaN or infinity, first at sample {np.flatnonzero(~np.isfinite(array))[0]}")
+    if np.abs(array).max() > LOUDEST:
+        raise ValueError(f"audio reaches {np.abs(array).max():.3g}, but full scale is 1: divide integers by theirs")
     return array.astype(np.float64)
 
 
@@ -209,7 +214,7 @@ def _lines(clips: Sequence[NDArray[np.float64]], sample_rate: int, strides: tupl
                 interval_dbfs=(_db(fit.level[i] - fit.radius[i]), _db(fit.level[i] + fit.radius[i])),
                 floor_dbfs=_db(fit.floor[i]),
                 p_value=float(p_value),
-                detected=bool(detected[i]) and _db(fit.level[i]) >= FAINTEST_DBFS,
+                detected=bool(detected[i] and fit.peak[i]) and _db(fit.level[i]) >= FAINTEST_DBFS,
             )
         )
     return tuple(lines)

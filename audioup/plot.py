@@ -54,7 +54,7 @@ def _spectrogram(axes: "Axes", panel: Panel) -> None:
     report = panel.report
     audio = panel.audio[: int(LONGEST_S * report.sample_rate)]
     # About 64 ms, the length of the test's blocks: lines closer than 16 Hz would not be seen apart in either.
-    n_fft = 2 ** round(np.log2(0.064 * report.sample_rate))
+    n_fft = 2 ** max(4, min(round(np.log2(0.064 * report.sample_rate)), int(np.log2(len(audio)))))
     hop_length = max(n_fft // 8, len(audio) // 4000)
     magnitude = np.abs(librosa.stft(audio, n_fft=n_fft, hop_length=hop_length)) / (n_fft / 4)  # a full-scale sine is 1
     level = librosa.amplitude_to_db(magnitude, ref=1.0, amin=1e-7, top_db=None)
@@ -72,7 +72,7 @@ def _spectrogram(axes: "Axes", panel: Panel) -> None:
     )
     axes.figure.colorbar(mesh, ax=axes, label="dBFS", pad=0.01)
     for line in report.lines:
-        colour, width = ("red", 1.2) if line.detected else ("white", 0.5)
+        colour, width = ("red", 1.8) if line.detected else ("white", 0.5)
         # Marks at both ends only, so that they never cover the line they point at.
         for start, end in ((0.0, 0.012), (0.988, 1.0)):
             axes.axhline(line.frequency_hz, start, end, color=colour, linewidth=width)
@@ -100,4 +100,4 @@ def _levels(axes: "Axes", report: ToneReport) -> None:
     axes.set_xlabel("dBFS, with 95 % interval")
     axes.grid(alpha=0.3)
     if report.lines:
-        axes.legend(fontsize=8, loc="upper right")
+        axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)  # above, where no line is
