@@ -113,7 +113,7 @@ def fit_lines(clips: Sequence[NDArray[np.float64]], sample_rate: int, period: in
         level=amplitude * np.abs(mean),
         radius=amplitude * np.sqrt(fdtri(kind, kind * freedom, 0.95) * np.maximum(slow, plain)),
         floor=amplitude * np.sqrt(floor / blocks),
-        # The Hann window gives a line half its height in the bins beside: 2 where it is ours, 1/2 where it is next door.
+        # A line stands half as high in the Hann bins next to its own: ratio 2 where it is ours, 1/2 where it is not.
         peak=np.abs(uy) >= np.abs(sides).max(0) / math.sqrt(2),
     )
 
