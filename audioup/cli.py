@@ -1,6 +1,7 @@
 """The command line: ``audioup measure``."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,7 +55,9 @@ class Measure:
         else:
             for r in recordings:
                 print(f"{r.title}\n{r.report}\n")
-            if len(recordings) > 1 and pooled is not None:
+            if pooled is None:
+                print("the files have different sample rates, so they are not tested together")
+            elif len(recordings) > 1:
                 print(f"all files together\n{pooled}")
         print("\n".join(failures), end="\n" * bool(failures), file=sys.stderr)
         if self.plot is not None:
@@ -101,13 +104,15 @@ def _measure_file(path: Path, strides: tuple[int, ...]) -> list[_Recording]:
 
 
 def _pool(recordings: Sequence[_Recording], strides: tuple[int, ...]) -> ToneReport | None:
-    # The channels of one recording are not independent evidence, so only the first of each is pooled.
-    first = [r for r in recordings if r.channel == 0]
+    # Channels of one recording, or a file named twice, are not independent evidence: the first of each is pooled.
+    first = {r.path.resolve(): r for r in recordings if r.channel == 0}.values()
     rates = {r.report.sample_rate for r in first}
     return measure_tones([r.audio for r in first], rates.pop(), strides) if len(rates) == 1 else None
 
 
 def _plot(recordings: Sequence[_Recording], path: Path) -> None:
+    if not path.suffix:
+        raise InputError(f"audioup: --plot must end in .png, .svg or .pdf, got {str(path)!r}")
     try:
         from audioup.plot import Panel, plot_tones
     except ImportError as error:
@@ -135,6 +140,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever reads the output has seen enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - Python flushes it once more as it exits
+        return 1
 
 
 if __name__ == "__main__":

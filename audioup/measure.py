@@ -98,6 +98,8 @@ class ToneReport:
                 f"{line.frequency_hz:9.1f} {stages:>7} {line.level_dbfs:7.1f} {low:8.1f} {high:8.1f} "
                 f"{line.level_db:7.1f} {line.floor_dbfs:7.1f} {line.p_value:8.1e}{' detected' * line.detected}"
             )
+        if len(self.lines) > len(loudest):
+            rows.append(f"and {len(self.lines) - len(loudest)} more lines")
         if self.decoy_rate is not None:
             rows.append(f"decoy periods flagged at p < 0.01: {self.decoy_rate:.1%} of their harmonics")
         return "\n".join([*rows, *self.notes])
@@ -138,7 +140,7 @@ def measure_tones(audio: Audio | Sequence[Audio], sample_rate: int, strides: Seq
         ('tones', 2000.0, (1, 0))
     """
     check_positive("sample_rate", sample_rate)
-    strides = tuple(strides)
+    strides = tuple(int(stride) if isinstance(stride, np.integer) else stride for stride in strides)
     for stride in strides:
         check_positive("every stride", stride)
     period = math.prod(strides)

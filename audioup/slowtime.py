@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 BLOCK_S = 0.064  # a block is at least this long: short enough for many blocks, long enough for narrow bins
 SEGMENT_S = 20.0  # tapers span at most this long: more would only look at the middle of a recording
-HALF_BANDWIDTH_HZ = 1.0  # a line is what stays within this of its harmonic
+HALF_BANDWIDTH_HZ = 1.0  # a line is what stays within this of its harmonic (clips under 4 s cannot tell so finely)
 LEAST_BLOCKS = 12  # fewer cannot carry enough tapers
 SILENCE = 1e-10  # -200 dBFS: a signal that varies by less is silent or constant
 FAINTEST_DBFS = -110.0  # below this a block's own noise no longer sets its weight, and a line is no tone

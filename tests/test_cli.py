@@ -338,3 +338,17 @@ print(json.dumps(sorted({name.split(".")[0] for name in set(sys.modules) - befor
     heavy = {"scipy", "soundfile", "tyro", "librosa", "matplotlib", "torchaudio", "numba", "sklearn"}
     assert not added & heavy
     assert added <= {"audioup", "torch", "numpy", "typing_extensions"} | set(sys.stdlib_module_names)
+
+
+def test_a_file_named_twice_is_not_two_pieces_of_evidence(run):
+    _, once, _ = run("clean.wav", "--strides", "8", "--json")
+    _, twice, _ = run("clean.wav", "clean.wav", "--strides", "8", "--json")
+    assert json.loads(once)["pooled"] == json.loads(twice)["pooled"]
+    assert len(json.loads(twice)["files"]) == 2
+
+
+def test_a_picture_needs_a_suffix(run, tmp_path):
+    status, _, err = run("clean.wav", "--strides", "8", "--plot", str(tmp_path / "picture"))
+    assert status == 2
+    assert "must end in .png" in err
+    assert not list(tmp_path.glob("picture*"))
