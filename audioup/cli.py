@@ -28,7 +28,7 @@ class Measure:
     """
 
     files: tyro.conf.Positional[tuple[Path, ...]]
-    """Recordings (wav, flac, ogg, mp3) of at least 0.8 s."""
+    """Recordings (wav, flac, ogg, mp3) of at least 0.8 s, or 48 times the product of strides if longer."""
     strides: Annotated[str, tyro.conf.arg(metavar="INT,INT,...")]
     """Upsampling factors from input to output, such as 8,8,4."""
     json: bool = False
@@ -44,9 +44,9 @@ class Measure:
             try:
                 recordings += _measure_file(path, strides)
             except (OSError, ValueError, soundfile.LibsndfileError) as error:
-                failures.append(f"audioup: {path}: {error}")
+                failures.append({"path": str(path), "error": str(error)})
         if not recordings:
-            raise InputError("\n".join(failures) if failures else "audioup: no files given")
+            raise InputError(_lines(failures) if failures else "audioup: no files given")
         pooled = _pool(recordings, strides)
         if self.json:
             files = [{"path": str(r.path), "channel": r.channel, **r.report.to_dict()} for r in recordings]
@@ -59,10 +59,15 @@ class Measure:
                 print("the files have different sample rates, so they are not tested together")
             elif len(recordings) > 1:
                 print(f"all files together\n{pooled}")
-        print("\n".join(failures), end="\n" * bool(failures), file=sys.stderr)
+        if failures:
+            print(_lines(failures), file=sys.stderr)
         if self.plot is not None:
             _plot(recordings, self.plot)
         return 1 if failures else 0
+
+
+def _lines(failures: Sequence[dict[str, str]]) -> str:
+    return "\n".join(f"audioup: {failure['path']}: {failure['error']}" for failure in failures)
 
 
 @dataclass
@@ -89,7 +94,8 @@ def _measure_file(path: Path, strides: tuple[int, ...]) -> list[_Recording]:
         raise FileNotFoundError("no such file" if not path.exists() else "not a file")
     if path.suffix.lower() == ".raw":
         raise ValueError("a raw file does not say its sample rate; convert it to wav first")
-    audio, sample_rate = soundfile.read(path, dtype="float64", always_2d=True)
+    with path.open("rb") as file:  # opened here, so that any file name will do
+        audio, sample_rate = soundfile.read(file, dtype="float64", always_2d=True)
     channels = audio.shape[1]
     return [
         _Recording(

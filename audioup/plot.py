@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LONGEST_S = 30.0  # a longer spectrogram shows no more on a picture this wide
-FAINTEST_DBFS = -140.0
+AXIS_FROM_DBFS = -140.0
 
 
 class Panel(NamedTuple):
@@ -95,7 +95,7 @@ def _levels(axes: "Axes", report: ToneReport) -> None:
             lw=0.7,
         )
         axes.plot([line.level_dbfs for line in lines], at, ".", color=colour, markersize=4, label=label)
-    axes.set_xlim(FAINTEST_DBFS, 0)
+    axes.set_xlim(AXIS_FROM_DBFS, 0)
     axes.set_ylim(0, report.sample_rate / 2 * 1.01)
     axes.set_xlabel("dBFS, with 95 % interval")
     axes.grid(alpha=0.3)

@@ -32,7 +32,7 @@ def tone_response(kernel: Tensor, stride: int) -> Tensor:
         tensor([-9.5424], dtype=torch.float64)
     """
     power = _line_power(kernel, stride)
-    return 10 * torch.log10(power[1 : stride // 2 + 1] / power[0])
+    return _ratio_db(power[1 : stride // 2 + 1], power[0])
 
 
 def tonal_fraction(kernel: Tensor, stride: int) -> Tensor:
@@ -55,7 +55,12 @@ def tonal_fraction(kernel: Tensor, stride: int) -> Tensor:
         tensor(-10., dtype=torch.float64)
     """
     power = _line_power(kernel, stride)
-    return 10 * torch.log10(power[1:].sum() / power.sum())
+    return _ratio_db(power[1:].sum(), power.sum())
+
+
+def _ratio_db(part: Tensor, whole: Tensor) -> Tensor:
+    # A kernel of zeros has no line: nothing of nothing is -inf dB.
+    return 10 * torch.log10(torch.where(part == 0, 0.0, part / whole))
 
 
 def _line_power(kernel: Tensor, stride: int) -> Tensor:

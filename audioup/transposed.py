@@ -11,10 +11,10 @@ class TransposedConv1d(UpsamplingLayer1d):
 
     ``torch.nn.ConvTranspose1d`` with an output of exactly ``stride * T`` samples, whatever the kernel. ``kernel_size``
     counts taps at the output rate; ``weight`` has torch's shape ``(in_channels, out_channels / groups, kernel_size)``
-    and torch's initialisation, so the state dict of a ``ConvTranspose1d`` loads as it is. With ``padding = (kernel_size
-    - stride + 1) // 2`` and ``output_padding = (kernel_size - stride) % 2`` torch's layer computes the same. The gain
-    at DC differs from phase to phase unless trained otherwise: a constant input comes out with tones at multiples of
-    ``fs_out / stride``, also where ``stride`` divides ``kernel_size``.
+    and torch's initialisation, so the state dict of a ``ConvTranspose1d`` loads as it is. For ``kernel_size >= stride >
+    1`` torch's layer computes the same with ``padding = (kernel_size - stride + 1) // 2`` and ``output_padding =
+    (kernel_size - stride) % 2``. The gain at DC differs from phase to phase unless trained otherwise: a constant input
+    comes out with tones at multiples of ``fs_out / stride``, also where ``stride`` divides ``kernel_size``.
 
     See `audioup.layer.UpsamplingLayer1d` for the arguments, attributes and errors.
 

@@ -7,10 +7,12 @@ With no options: speech is synthesised by eSpeak NG, a tiny generator is trained
     python recipes/train_vocoder.py --name other --upsampler resize-nearest --data path/to/recordings --steps 3000
 """
 
+import hashlib
 import json
 import os
 import platform
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -21,35 +23,35 @@ from lightning_fabric import Fabric
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
-from vocoder.checkpoint import checkpoints
+from vocoder.checkpoint import checkpoints, steps_done
 from vocoder.data import Corpus, open_corpus
-from vocoder.options import FREE_TO_CHANGE, Options, plain, resolve
-from vocoder.report import format_report, generate_held_out, write_report
+from vocoder.options import Options, begun_with, plain, resolve
+from vocoder.report import check_readable, format_report, generate_held_out, write_report
 from vocoder.segments import Segments
 from vocoder.trainer import Trainer
 
 from audioup import measure_tones
 
 
-def prepare_folder(options: Options) -> Path:
-    """Make the run's folder, or check that the one there is the run to be continued."""
+def prepare_folder(options: Options, corpus: Corpus) -> Path:
+    """Make the run's folder and write its configuration, or check that the one there is the run to be continued."""
     folder = options.out / options.name
     config = folder / "config.json"
-    wanted = {key: value for key, value in plain(options).items() if key not in FREE_TO_CHANGE}
+    versions = {name: version(name) for name in ("audioup", "torch", "torchaudio", "lightning-fabric", "numpy")}
+    listing = [(clip.name, clip.frames) for clip in corpus.train]
+    content = {
+        "options": plain(options),
+        "versions": {"python": platform.python_version(), **versions},
+        "recordings": hashlib.sha256(json.dumps(listing).encode()).hexdigest(),
+    }
     if options.resume:
-        if not config.exists():
-            raise ValueError(f"--resume: {folder} holds no run")
-        saved = json.loads(config.read_text(encoding="utf-8"))["options"]
-        different = [
-            f"{key}: {saved.get(key)!r} then, {value!r} now" for key, value in wanted.items() if saved.get(key) != value
-        ]
-        if different:
-            raise ValueError(f"--resume: {folder} was begun with other options ({'; '.join(different)})")
+        then = json.loads(config.read_text(encoding="utf-8"))
+        if then.get("recordings") != content["recordings"]:
+            raise ValueError(f"--resume: the recordings in {options.data} are not those that {folder} was begun with")
+        content["versions"] = then.get("versions")
     elif config.exists():
         raise ValueError(f"{folder} holds a run already: --resume continues it, --name NAME begins another")
     folder.mkdir(parents=True, exist_ok=True)
-    versions = {name: version(name) for name in ("audioup", "torch", "torchaudio", "lightning-fabric", "numpy")}
-    content = {"options": plain(options), "versions": {"python": platform.python_version(), **versions}}
     # Renamed into place, so that a kill leaves the old one or the new one.
     draft = config.with_suffix(".new")
     draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -78,20 +80,16 @@ def validate(trainer: Trainer, corpus: Corpus, writer: SummaryWriter) -> None:
     writer.add_audio("reference", held_out[0][1].unsqueeze(0), trainer.step, rate)
 
 
-def train(trainer: Trainer, corpus: Corpus, folder: Path) -> None:
+def make_segments(options: Options, corpus: Corpus, rank: int, processes: int) -> Segments:
+    """Cut the training clips of one process into batches."""
+    size, batch, steps = options.segment_size, options.batch_size or 0, options.steps or 0
+    return Segments(corpus.train, corpus.sample_rate, size, batch, steps, options.seed, rank, processes)
+
+
+def train(trainer: Trainer, segments: Segments, corpus: Corpus, folder: Path) -> None:
     """Train from the trainer's step to the last, with checkpoints and validations."""
     options, fabric = trainer.options, trainer.fabric
     steps = options.steps or 0
-    segments = Segments(
-        corpus.train,
-        corpus.sample_rate,
-        options.segment_size,
-        options.batch_size or 0,
-        steps,
-        options.seed,
-        fabric.global_rank,
-        fabric.world_size,
-    )
     batches = DataLoader(segments, batch_size=None, sampler=range(trainer.step, steps), num_workers=options.workers)
     writer = SummaryWriter(str(folder / "tensorboard"), purge_step=trainer.step) if fabric.is_global_zero else None
     with tqdm(total=steps, initial=trainer.step, unit="step", desc=options.name, disable=writer is None) as bar:
@@ -124,32 +122,41 @@ def make_fabric(options: Options) -> Fabric:
 
 def run(options: Options) -> None:
     """Train, generate, measure and report."""
+    if options.resume:
+        options = begun_with(options)
     fabric = make_fabric(options)
     options = resolve(options, fabric.device)
     # The first process checks everything and speaks the corpus before the others exist; they find it done.
     first = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
     corpus = open_corpus(options.data, options.sample_rate, options.cache)
-    folder = prepare_folder(options) if first else options.out / options.name
-    fabric.launch()
-    if fabric.is_global_zero:
+    folder = options.out / options.name
+    saved = checkpoints(folder / "checkpoints") if options.resume else []
+    if saved and steps_done(saved[-1]) > (options.steps or 0):
+        raise ValueError(f"--steps {options.steps}: {saved[-1]} has been trained for longer already")
+    if first:
         print(
             f"{options.data}: {len(corpus.train)} clips to train on, {len(corpus.valid)} to validate, "
             f"{len(corpus.test)} to test, {corpus.sample_rate} Hz; {len(corpus.skipped)} files skipped"
         )
         for path, reason in corpus.skipped:
             print(f"skipped {path}: {reason}")
+        check_readable(corpus)
+        prepare_folder(options, corpus)
+    fabric.launch()
     trainer = Trainer(options, fabric, corpus.sample_rate)
-    saved = checkpoints(folder / "checkpoints")
-    if options.resume and saved:
-        trainer.resume(saved[-1])
     trainer.wrap()
-    train(trainer, corpus, folder)
+    if saved:
+        trainer.resume(saved[-1])
+    segments = make_segments(options, corpus, fabric.global_rank, fabric.world_size)
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: tqdm.write(f"train_vocoder: {message}", file=sys.stderr)
+        train(trainer, segments, corpus, folder)
     if fabric.is_global_zero:
         torch.manual_seed(options.seed)
         details = {
             **{key: value for key, value in plain(options).items() if key not in ("resume", "out", "cache")},
             "clips": {"train": len(corpus.train), "valid": len(corpus.valid), "test": len(corpus.test)},
-            "skipped": len(corpus.skipped),
+            "skipped": len(corpus.skipped) + len(segments.unreadable),
             "training_s": trainer.seconds,
             "device": str(fabric.device),
             "threads": torch.get_num_threads(),

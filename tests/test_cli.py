@@ -223,7 +223,7 @@ def test_bad_files_among_good_ones_are_named_and_the_rest_is_measured(run):
     assert status == 1
     assert [file["path"] for file in result["files"]] == ["tone.wav", "clean.wav"]
     assert result["pooled"]["clips"] == 2
-    assert err.splitlines() == result["failures"]
+    assert err.splitlines() == [f"audioup: {failure['path']}: {failure['error']}" for failure in result["failures"]]
     assert len(result["failures"]) == len(bad)
     for name in bad:
         assert said_once(err, name, BAD[name])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -62,8 +63,9 @@ def test_a_run_leaves_sound_pictures_numbers_and_curves(finished: Path) -> None:
     generated = next((folder / "audio").glob("[0-9]*.generated.wav"))
     reference = generated.with_name(generated.name.replace("generated", "reference"))
     assert soundfile.info(generated).frames == soundfile.info(reference).frames == 16000 // 256 * 256
-    assert soundfile.info(folder / "audio" / "silence.generated.wav").frames == 160000
-    assert len(list((folder / "pictures").glob("*.png"))) == 2
+    assert soundfile.info(folder / "probes" / "silence.wav").frames == 160000
+    assert len(list((folder / "pictures").glob("*.png"))) == 1
+    assert (folder / "probes" / "tones.png").exists()
     assert list((folder / "tensorboard").glob("events*"))
     config = json.loads((folder / "config.json").read_text())
     assert config["options"]["upsampler"] == "transposed"
@@ -126,6 +128,8 @@ def test_resuming_with_other_options_is_refused(
         (["--noise", "-0.1"], "--noise must not be negative"),
         (["--segment-size", "1000"], "--segment-size must be a multiple of the hop length, 256"),
         (["--name", "a/b"], "--name must be a plain folder name"),
+        (["--name", ".."], "--name must be a plain folder name"),
+        (["--segment-size", "1024"], "--segment-size must be at least 2048"),
         (["--name", ""], "--name must be a plain folder name"),
         (["--resume", "--name", "nothing"], "holds no run"),
         (["--accelerator", "abacus"], "abacus"),
@@ -193,3 +197,74 @@ def test_two_processes_train_together(tmp_path: Path, recordings: Path) -> None:
     report = json.loads((tmp_path / "two" / "report.json").read_text())
     assert report["devices"] == 2
     assert weights(tmp_path, "two")
+
+
+def test_resuming_needs_only_the_name_and_not_fewer_steps(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    again = ["--resume", "--out", str(finished), "--name", "whole"]
+    before = (finished / "whole" / "config.json").read_text()
+    assert train_vocoder.main(again) == 0
+    report = json.loads((finished / "whole" / "report.json").read_text())
+    assert (report["steps"], report["batch_size"]) == (6, 2)
+    assert json.loads((finished / "whole" / "config.json").read_text())["versions"] == json.loads(before)["versions"]
+    capsys.readouterr()
+    assert train_vocoder.main([*again, "--steps", "4"]) == 2
+    assert "step-000006 has been trained for longer already" in capsys.readouterr().err
+
+
+def test_a_damaged_configuration_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run").mkdir()
+    for content in ("{}", "junk", "[]"):
+        (tmp_path / "run" / "config.json").write_text(content)
+        assert train_vocoder.main(["--resume", "--out", str(tmp_path), "--name", "run"]) == 2
+        assert "config.json cannot be read" in capsys.readouterr().err
+
+
+def test_recordings_that_changed_are_noticed(
+    tmp_path: Path, recordings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(recordings, data)
+    assert run(tmp_path, data, "run", "--steps", "1") == 0
+    soundfile.write(data / "more.wav", np.zeros(16000), 16000)
+    assert run(tmp_path, data, "run", "--resume") == 2
+    assert "are not those" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("split", "what"), [("test", "held-out"), ("train", "training")])
+@pytest.mark.parametrize("sound", [np.full(16000, np.nan), np.zeros(1700)], ids=["nan", "short"])
+def test_what_the_report_needs_is_checked_before_training(
+    tmp_path: Path, recordings: Path, capsys: pytest.CaptureFixture[str], split: str, what: str, sound: np.ndarray
+) -> None:
+    data = tmp_path / "data"
+    for folder in ("train", "valid", "test"):
+        shutil.copytree(recordings, data / folder)
+    shutil.rmtree(data / split)
+    (data / split).mkdir()
+    soundfile.write(data / split / "bad.wav", sound, 16000, subtype="FLOAT")
+    assert run(tmp_path, data, "run") == 2
+    assert f"none of the 1 {what} clips is readable" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_recording_that_proves_unreadable_in_training_is_counted(
+    tmp_path: Path, recordings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    for folder in ("train", "valid", "test"):
+        shutil.copytree(recordings, data / folder)
+    soundfile.write(data / "train" / "nan.wav", np.full(16000, np.nan), 16000, subtype="FLOAT")
+    assert run(tmp_path, data, "run") == 0
+    errors = capsys.readouterr().err
+    assert errors.count("nan.wav holds NaN") == 1
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["skipped"] == 1
+
+
+def test_optimizer_state_is_loaded_where_the_parameters_are(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    wrap, resume = train_vocoder.Trainer.wrap, train_vocoder.Trainer.resume
+    monkeypatch.setattr(train_vocoder.Trainer, "wrap", lambda self: (calls.append("wrap"), wrap(self)))
+    monkeypatch.setattr(
+        train_vocoder.Trainer, "resume", lambda self, path: (calls.append("resume"), resume(self, path))
+    )
+    assert train_vocoder.main(["--resume", "--out", str(finished), "--name", "whole"]) == 0
+    assert calls == ["wrap", "resume"]

@@ -65,7 +65,12 @@ def save_checkpoint(
 
 def checkpoints(folder: Path) -> list[Path]:
     """List the complete checkpoints of a run, oldest first."""
-    return sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+    return sorted(folder.glob("step-*"), key=steps_done)
+
+
+def steps_done(checkpoint: Path) -> int:
+    """Read from a checkpoint's name how many steps it had been trained for."""
+    return int(checkpoint.name.removeprefix("step-"))
 
 
 def load_checkpoint(path: Path, names: tuple[str, ...]) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:

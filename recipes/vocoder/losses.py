@@ -38,23 +38,23 @@ class ReconstructionLoss(nn.Module):
 
 def discriminator_loss(real: list[Judgement], generated: list[Judgement]) -> Tensor:
     """Sum over discriminators of the squared distance of real scores from 1 and of generated ones from 0."""
-    return sum_of((1 - r).square().mean() + g.square().mean() for (r, _), (g, _) in zip(real, generated, strict=True))
+    return _sum((1 - r).square().mean() + g.square().mean() for (r, _), (g, _) in zip(real, generated, strict=True))
 
 
 def adversarial_loss(generated: list[Judgement]) -> Tensor:
     """Sum over discriminators of the squared distance of generated scores from 1."""
-    return sum_of((1 - score).square().mean() for score, _ in generated)
+    return _sum((1 - score).square().mean() for score, _ in generated)
 
 
 def feature_loss(real: list[Judgement], generated: list[Judgement]) -> Tensor:
     """Sum over all layers of all discriminators of the mean absolute difference of their features."""
-    return sum_of(
+    return _sum(
         (r.detach() - g).abs().mean()
         for (_, real_features), (_, generated_features) in zip(real, generated, strict=True)
         for r, g in zip(real_features, generated_features, strict=True)
     )
 
 
-def sum_of(terms: Iterable[Tensor]) -> Tensor:
+def _sum(terms: Iterable[Tensor]) -> Tensor:
     """Sum tensors, typed as a tensor."""
     return torch.stack(list(terms)).sum()

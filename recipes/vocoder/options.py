@@ -1,12 +1,15 @@
 """Options of the training program."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from vocoder.presets import PRESETS
+
+LEAST_SEGMENT = 2048  # samples: the longest Fourier transform of the losses reflects 1024 at either end
 
 # What may differ between the parts of one run; everything else decides the weights.
 FREE_TO_CHANGE = {"resume", "steps", "save_every", "validate_every", "test_clips", "workers", "out", "cache"}
@@ -47,7 +50,7 @@ class Options:
     test_clips: int = 16
     """Held-out clips to generate and to measure at the end."""
     resume: bool = False
-    """Continue OUT/NAME from its newest checkpoint."""
+    """Continue OUT/NAME from its newest checkpoint; options that are not given are those it was begun with."""
     out: Path = Path("runs")
     """Folder of all runs."""
     cache: Path = Path("~/.cache/audioup")
@@ -60,6 +63,31 @@ class Options:
     """auto is bf16-mixed on CUDA and 32-true elsewhere."""
     workers: int = 0
     """Processes that read ahead; worthwhile when recordings do not fit into memory."""
+
+
+def begun_with(options: Options) -> Options:
+    """Fill in what is left at its default from the run to be continued.
+
+    Raises:
+        ValueError: If there is no such run, its configuration is damaged, or an option that decides weights differs.
+    """
+    config = options.out / options.name / "config.json"
+    if not config.exists():
+        raise ValueError(f"--resume: {config.parent} holds no run")
+    try:
+        saved = json.loads(config.read_text(encoding="utf-8"))["options"]
+        differing = {key: value for key, value in plain(options).items() if value != plain(Options())[key]}
+        refused = [
+            f"{key}: {saved[key]!r} then, {value!r} now"
+            for key, value in differing.items()
+            if key not in {"name", *FREE_TO_CHANGE} and value != saved[key]
+        ]
+        inherited = {key: saved[key] for key in plain(options) if key not in {"name", "out", "cache", *differing}}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"--resume: {config} cannot be read: {error!r}") from error
+    if refused:
+        raise ValueError(f"--resume: {config.parent} was begun with other options ({'; '.join(refused)})")
+    return dataclasses.replace(options, **inherited)
 
 
 def resolve(options: Options, device: torch.device) -> Options:
@@ -85,7 +113,9 @@ def resolve(options: Options, device: torch.device) -> Options:
             f"--segment-size must be a multiple of the hop length, {preset.generator.hop_length}, "
             f"got {options.segment_size}"
         )
-    if not options.name or Path(options.name).name != options.name:
+    if options.segment_size < LEAST_SEGMENT:
+        raise ValueError(f"--segment-size must be at least {LEAST_SEGMENT}, got {options.segment_size}")
+    if options.name in ("", ".", "..") or Path(options.name).name != options.name:
         raise ValueError(f"--name must be a plain folder name, got {options.name!r}")
     return options
 

@@ -14,7 +14,7 @@ import soundfile
 import torch
 from torch import Tensor, nn
 
-from audioup import ToneReport, measure_tones
+from audioup import ToneReport, measure_tones, tonal_fraction
 from audioup.layer import UpsamplingLayer1d
 from audioup.plot import Panel, plot_tones
 from vocoder.data import Clip, Corpus, UnreadableClip, load_clip
@@ -25,7 +25,8 @@ PROBE_S = 10.0  # of silence and of noise
 NOISE_DBFS = -20.0
 PICTURES = 4
 Pair = tuple[str, Tensor, Tensor]  # name, recording, generated
-MEAN_CLIPS = 300  # training clips that the mean frame is taken from
+MEAN_CLIPS = 300  # training clips that the mean frame is taken from, evenly through the list
+LEAST_SAMPLES = 2048  # of a clip: the longest Fourier transform of the STFT distance reflects 1024 at either end
 
 
 @torch.no_grad()
@@ -38,19 +39,19 @@ def write_report(
         generator: The trained generator; left in eval mode.
         mel: The mel it is conditioned on, on the same device.
         corpus: Its test clips are generated, its training clips give the mean frame that a model must beat.
-        folder: Gets ``audio/``, ``pictures/`` and ``report.json``.
+        folder: Gets ``audio/``, ``pictures/``, ``probes/`` (silence and noise), ``report.json`` and ``report.txt``.
         clips: At most so many test clips.
         details: Copied into the report.
 
     Raises:
-        ValueError: If no test clip is readable.
+        ValueError: If no test clip is usable (see `check_readable`).
         OSError: If the folder cannot be written.
     """
     sample_rate, strides = corpus.sample_rate, generator.shape.strides
     pairs = generate_held_out(generator, mel, corpus.test, sample_rate, clips)
     generator.eval()
     if not pairs:
-        raise ValueError("no held-out clip is readable")
+        raise ValueError("no held-out clip is usable")
     silence = vocode(generator, mel, torch.zeros(int(PROBE_S * sample_rate)))
     noise_source = torch.randn(int(PROBE_S * sample_rate), generator=torch.Generator().manual_seed(0))
     noise = vocode(generator, mel, noise_source * 10 ** (NOISE_DBFS / 20))
@@ -75,6 +76,14 @@ def write_report(
     (folder / "report.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     (folder / "report.txt").write_text(format_report(report) + "\n", encoding="utf-8")
     return report
+
+
+def check_readable(corpus: Corpus) -> None:
+    """Raise `ValueError`, before anything is trained, unless a training and a held-out clip can be used in the end."""
+    for split, clips in (("training", corpus.train), ("held-out", corpus.test)):
+        if not _readable(clips, corpus.sample_rate, 1, most=1):
+            least_s = LEAST_SAMPLES / corpus.sample_rate
+            raise ValueError(f"none of the {len(clips)} {split} clips is readable and at least {least_s:.2f} s long")
 
 
 def generate_held_out(
@@ -131,8 +140,6 @@ def format_report(report: dict[str, Any]) -> str:
 
 def describe_upsamplers(generator: Generator) -> list[dict[str, Any]]:
     """List the upsampling layers, with the size of the kernel that each amounts to and its share of tone."""
-    from audioup import tonal_fraction
-
     rows = []
     for layer in generator.ups:
         if not isinstance(layer, UpsamplingLayer1d):
@@ -163,18 +170,18 @@ def _readable(clips: Sequence[Clip], sample_rate: int, hop_length: int, most: in
         except UnreadableClip as error:
             print(f"left out of the report: {error}")
             continue
-        frames = len(audio) // hop_length
-        if frames:
-            found.append((clip, audio[: frames * hop_length]))
+        audio = audio[: len(audio) // hop_length * hop_length]
+        if len(audio) < LEAST_SAMPLES:
+            print(f"left out of the report: {clip.path} is shorter than {LEAST_SAMPLES} samples")
+            continue
+        found.append((clip, audio))
     return found
 
 
 def _metrics(pairs: list[Pair], mel: LogMel, corpus: Corpus) -> dict[str, Any]:
     on_cpu = LogMel(corpus.sample_rate, mel.hop_length, maximum_hz=mel.mel.f_max)
-    training = [
-        on_cpu(audio)
-        for _, audio in _readable(corpus.train[:MEAN_CLIPS], corpus.sample_rate, mel.hop_length, MEAN_CLIPS)
-    ]
+    evenly = corpus.train[:: math.ceil(len(corpus.train) / MEAN_CLIPS)]
+    training = [on_cpu(audio) for _, audio in _readable(evenly, corpus.sample_rate, mel.hop_length, MEAN_CLIPS)]
     mean_frame = torch.cat(training, dim=1).mean(1, keepdim=True)
     stft = auraloss.freq.MultiResolutionSTFTLoss()
     distances, from_mean, spectral, stoi = [], [], [], []
@@ -217,9 +224,10 @@ def _write_sound(
     for name, real, generated in pairs:
         soundfile.write(audio / f"{name}.reference.wav", real.numpy().clip(-1, 1), sample_rate)
         soundfile.write(audio / f"{name}.generated.wav", generated.numpy(), sample_rate)
+    (folder / "probes").mkdir(exist_ok=True)
     for name, sound, _ in probes:
         # Float: what a silent mel leaves lies below the steps of 16 bits.
-        soundfile.write(audio / f"{name}.generated.wav", sound.numpy(), sample_rate, subtype="FLOAT")
+        soundfile.write(folder / "probes" / f"{name}.wav", sound.numpy(), sample_rate, subtype="FLOAT")
 
 
 def _write_pictures(
@@ -237,6 +245,5 @@ def _write_pictures(
             for title, sound in (("reference", real), ("generated", generated))
         ]
         plot_tones(panels, pictures / f"{name}.png")
-    plot_tones(
-        [Panel(f"generated, {name}", sound.numpy(), tone) for name, sound, tone in probes], pictures / "probes.png"
-    )
+    panels = [Panel(f"generated, {name}", sound.numpy(), tone) for name, sound, tone in probes]
+    plot_tones(panels, folder / "probes" / "tones.png")

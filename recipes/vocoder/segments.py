@@ -32,6 +32,9 @@ class Segments(torch.utils.data.Dataset[torch.Tensor]):
         world_size: number of processes.
         cache_bytes: decoded audio kept in memory, by each worker.
 
+    Attributes:
+        unreadable: places in `clips` of those that could not be decoded so far (in this process).
+
     Raises:
         ValueError: an argument is out of range, or (from an item) none of the clips can be decoded.
         IndexError: the step is not within 0 to steps - 1.
@@ -63,7 +66,7 @@ class Segments(torch.utils.data.Dataset[torch.Tensor]):
         self.seed, self.rank, self.world_size, self.cache_bytes = seed, rank, world_size, cache_bytes
         self._decoded: dict[int, torch.Tensor] = {}
         self._decoded_bytes = 0
-        self._unreadable: set[int] = set()
+        self.unreadable: set[int] = set()
 
     def __len__(self) -> int:
         return self.steps
@@ -90,12 +93,12 @@ class Segments(torch.utils.data.Dataset[torch.Tensor]):
         for i in (k % len(self.clips) for k in range(index, index + len(self.clips))):
             if i in self._decoded:
                 return self._decoded[i]
-            if i in self._unreadable:
+            if i in self.unreadable:
                 continue
             try:
                 waveform = load_clip(self.clips[i], self.sample_rate)
             except UnreadableClip as error:
-                self._unreadable.add(i)
+                self.unreadable.add(i)
                 warnings.warn(f"{error}; the next clip is used in its place", stacklevel=3)
                 continue
             # what is cached stays: clips come back once an epoch, so evicting the oldest would lose each before its use

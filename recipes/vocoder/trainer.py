@@ -47,7 +47,10 @@ class Trainer:
         self.step, self.seconds = 0, 0.0
 
     def resume(self, path: Path) -> None:
-        """Restore weights, optimizers and the step; noise and data order follow from the step."""
+        """Restore weights, optimizers and the step; noise and data order follow from the step.
+
+        After `wrap`: an optimizer puts its state where the parameters are at this moment.
+        """
         weights, state = load_checkpoint(path, tuple(self.networks))
         self.step, self.seconds = state["step"], state["seconds"]
         for name, network in self.networks.items():
