@@ -20,7 +20,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from tqdm import tqdm
-from vocoder.data import load_clip, open_corpus
+from vocoder.data import UnreadableClip, load_clip, open_corpus
 
 from audioup import measure_tones
 
@@ -148,13 +148,24 @@ def _plot(size: list[dict[str, Any]], power: list[dict[str, Any]], path: Path) -
 
 def run(options: Options) -> None:
     """Measure, print two tables, write JSON and a picture."""
+    if options.period < 2 or options.trials < 1 or options.most_clips < 1 or not options.levels_dbfs:
+        raise ValueError("--period must be at least 2, --trials and --most-clips at least 1, --levels-dbfs not empty")
     corpus = open_corpus(options.data)
     rate = corpus.sample_rate
     chosen = (*corpus.test, *corpus.valid, *corpus.train)[: options.most_clips]
-    clips = [load_clip(clip, rate).double().numpy() for clip in chosen]
+    clips: Clips = []
+    for clip in chosen:
+        try:
+            clips.append(load_clip(clip, rate).double().numpy())
+        except UnreadableClip as error:
+            print(f"left out: {error}")
     duration_s = sum(map(len, clips)) / rate
-    if duration_s < options.seconds:
-        raise ValueError(f"--seconds {options.seconds:g} is more than the {duration_s:.1f} s of {options.data}")
+    least_s = 12 * max(4 * options.period, 0.064 * rate + options.period) / rate  # twelve blocks of the test
+    if not least_s <= options.seconds <= duration_s:
+        raise ValueError(
+            f"--seconds must be from {least_s:.1f}, for --period {options.period}, to the {duration_s:.1f} s of "
+            f"{options.data}, got {options.seconds:g}"
+        )
     options.out.mkdir(parents=True, exist_ok=True)
     size, power = measure_size(clips, rate), measure_power(clips, rate, options)
     tests = sum(row["tests"] for row in size)

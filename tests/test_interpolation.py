@@ -56,6 +56,11 @@ def test_filters_by_hand():
     assert_close(interpolation_filter("linear", 4), torch.tensor([1, 3, 5, 7, 7, 5, 3, 1], dtype=torch.float64) / 8)
 
 
+def test_sinc_reaches_six_frames_up_to_nyquist_unless_told():
+    assert torch.equal(interpolation_filter("sinc", 3), interpolation_filter("sinc", 3, zeros=6, rolloff=1.0))
+    assert len(interpolation_filter("sinc", 3)) == 2 * 6 * 3 - 1
+
+
 @pytest.mark.parametrize("mode", ["nearest", "linear", "sinc"])
 def test_filter_of_stride_one_is_the_identity(mode):
     x = noise(1, 1, 9)

@@ -71,6 +71,13 @@ def test_kernel_is_the_filter_convolved_with_the_flipped_weight(stride, mode, gr
                 assert_close(h[i, o], np.convolve(taps, w[i // 2 * 3 + o, i % 2, ::-1]))
 
 
+@pytest.mark.parametrize(("mode", "length"), [("nearest", 8), ("linear", 12), ("sinc", 52)])
+def test_kernel_length_by_default(mode, length):
+    # Stride 4 and five taps: 4, 8 and 2 * 6 * 4 taps of the filter, and four more.
+    assert ResizeConv1d(2, 2, 5, 4, mode=mode).kernel_length == length
+    assert ResizeConv1d(2, 2, 5, 4).mode == "nearest"
+
+
 HAND_COMPUTED = [
     # Nearest makes 1 1 10 10; the last column is the weight correlated with it, longer on the right when even.
     pytest.param("nearest", [1, 2, 3], [5, 33, 51, 30], id="nearest-odd"),
