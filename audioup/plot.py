@@ -76,7 +76,8 @@ def _spectrogram(axes: "Axes", panel: Panel) -> None:
         # Marks at both ends only, so that they never cover the line they point at.
         for start, end in ((0.0, 0.012), (0.988, 1.0)):
             axes.axhline(line.frequency_hz, start, end, color=colour, linewidth=width)
-    axes.set_title(f"{panel.title}: {report.verdict}", loc="left", fontsize=10, parse_math=False)
+    part = f" (the first {LONGEST_S:g} s)" if len(audio) < len(panel.audio) else ""
+    axes.set_title(f"{panel.title}{part}: {report.verdict}", loc="left", fontsize=10, parse_math=False)
 
 
 def _levels(axes: "Axes", report: ToneReport) -> None:
