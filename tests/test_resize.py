@@ -111,6 +111,17 @@ def test_single_precision_leaks_as_stated():
     assert -170 < max(levels) < -135
 
 
+@pytest.mark.parametrize("normed", [False, True], ids=["plain", "weight-norm"])
+@pytest.mark.parametrize("mode", MODES)
+def test_filter_is_exact_again_after_a_coarser_type(mode, normed):
+    layer = ResizeConv1d(3, 2, 7, 5, mode=mode)
+    if normed:
+        nn.utils.parametrizations.weight_norm(layer)
+    layer.bfloat16().double()
+    assert tonal_fraction(layer.kernel(), 5) < -250
+    assert_close(layer.kernel().sum(-1), 5 * layer.weight.sum(-1).T)
+
+
 @pytest.mark.parametrize("padding_mode", ["replicate", "reflect", "circular"])
 @pytest.mark.parametrize("kernel_size", [1, 4, 7])
 @pytest.mark.parametrize("stride", STRIDES, ids=lambda stride: f"stride{stride}")

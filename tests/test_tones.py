@@ -90,6 +90,11 @@ def test_only_tone_is_zero_db():
     assert tone_response(torch.tensor([1.0, -1.0]), 2).tolist() == [math.inf]
 
 
+def test_kernel_of_zeros_has_no_line():
+    assert tonal_fraction(torch.zeros(2, 4), 4).item() == -math.inf
+    assert tone_response(torch.zeros(2, 4), 4).tolist() == [-math.inf, -math.inf]
+
+
 def test_level_ignores_scale_and_rotation_of_phases():
     kernel = noise(2, 2, 12)
     expected = tone_response(kernel, 4)

@@ -127,7 +127,7 @@ def format_report(report: dict[str, Any]) -> str:
             f"  {stage:5}  {layer['kind']:17}  {channels:9}  {layer['stride']:6}  {layer['kernel_size']:11}  "
             f"{layer['kernel_length']:11}  {layer['parameters']:10,}  {fraction:11.1f} dB"
         )
-    rows.append("  stride tones on     strongest    at           next loudest bound  lines   decoys")
+    rows.append("  stride tones on     strongest    at           verdict                lines        decoys")
     for name, tone in report["tones"].items():
         found = [line for line in tone["lines"] if line["detected"]]
         strongest = max(found, key=lambda line: line["level_dbfs"], default=None)
