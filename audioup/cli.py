@@ -43,7 +43,9 @@ class Measure:
         for path in self.files:
             try:
                 recordings += _measure_file(path, strides)
-            except (OSError, ValueError, soundfile.LibsndfileError) as error:
+            except soundfile.LibsndfileError as error:
+                failures.append({"path": str(path), "error": f"no recording: {error.error_string}"})
+            except (OSError, ValueError) as error:
                 failures.append({"path": str(path), "error": str(error)})
         if not recordings:
             raise InputError(_lines(failures) if failures else "audioup: no files given")
