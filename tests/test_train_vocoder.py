@@ -129,6 +129,7 @@ def test_resuming_with_other_options_is_refused(
         (["--segment-size", "1000"], "--segment-size must be a multiple of the hop length, 256"),
         (["--name", "a/b"], "--name must be a plain folder name"),
         (["--name", ".."], "--name must be a plain folder name"),
+        (["--seed", str(2**32)], "--seed must be below 2**32"),
         (["--segment-size", "1024"], "--segment-size must be at least 2048"),
         (["--name", ""], "--name must be a plain folder name"),
         (["--resume", "--name", "nothing"], "holds no run"),

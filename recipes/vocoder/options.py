@@ -108,6 +108,8 @@ def resolve(options: Options, device: torch.device) -> Options:
     for key in ("warmup_steps", "learning_rate", "noise", "seed", "workers"):
         if getattr(options, key) < 0:
             raise ValueError(f"--{key.replace('_', '-')} must not be negative, got {getattr(options, key)}")
+    if options.seed >= 2**32:
+        raise ValueError(f"--seed must be below 2**32, got {options.seed}")
     if options.segment_size % preset.generator.hop_length:
         raise ValueError(
             f"--segment-size must be a multiple of the hop length, {preset.generator.hop_length}, "
