@@ -25,7 +25,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from vocoder.checkpoint import checkpoints, steps_done
 from vocoder.data import Corpus, open_corpus
-from vocoder.options import Options, begun_with, plain, resolve
+from vocoder.options import Options, Settings, begun_with, plain, resolve
 from vocoder.report import check_readable, format_report, generate_held_out, write_report
 from vocoder.segments import Segments
 from vocoder.trainer import Trainer
@@ -33,7 +33,7 @@ from vocoder.trainer import Trainer
 from audioup import measure_tones
 
 
-def prepare_folder(options: Options, corpus: Corpus) -> Path:
+def prepare_folder(options: Settings, corpus: Corpus) -> Path:
     """Make the run's folder and write its configuration, or check that the one there is the run to be continued."""
     folder = options.out / options.name
     config = folder / "config.json"
@@ -80,19 +80,13 @@ def validate(trainer: Trainer, corpus: Corpus, writer: SummaryWriter) -> None:
     writer.add_audio("reference", held_out[0][1].unsqueeze(0), trainer.step, rate)
 
 
-def make_segments(options: Options, corpus: Corpus, rank: int, processes: int) -> Segments:
-    """Cut the training clips of one process into batches."""
-    size, batch, steps = options.segment_size, options.batch_size or 0, options.steps or 0
-    return Segments(corpus.train, corpus.sample_rate, size, batch, steps, options.seed, rank, processes)
-
-
 def train(trainer: Trainer, segments: Segments, corpus: Corpus, folder: Path) -> None:
     """Train from the trainer's step to the last, with checkpoints and validations."""
     options, fabric = trainer.options, trainer.fabric
-    steps = options.steps or 0
-    batches = DataLoader(segments, batch_size=None, sampler=range(trainer.step, steps), num_workers=options.workers)
+    steps = range(trainer.step, options.steps)
+    batches = DataLoader(segments, batch_size=None, sampler=steps, num_workers=options.workers)
     writer = SummaryWriter(str(folder / "tensorboard"), purge_step=trainer.step) if fabric.is_global_zero else None
-    with tqdm(total=steps, initial=trainer.step, unit="step", desc=options.name, disable=writer is None) as bar:
+    with tqdm(total=options.steps, initial=trainer.step, unit="step", desc=options.name, disable=writer is None) as bar:
         for batch in batches:
             losses = trainer.train_step(batch.to(fabric.device))
             bar.set_postfix({name: f"{value:.2f}" for name, value in losses.items()}, refresh=False)
@@ -101,9 +95,9 @@ def train(trainer: Trainer, segments: Segments, corpus: Corpus, folder: Path) ->
                 continue
             for name, value in losses.items():
                 writer.add_scalar(f"loss/{name}", value, trainer.step)
-            if trainer.step % options.validate_every == 0 or trainer.step == steps:
+            if trainer.step % options.validate_every == 0 or trainer.step == options.steps:
                 validate(trainer, corpus, writer)
-            if trainer.step % options.save_every == 0 or trainer.step == steps:
+            if trainer.step % options.save_every == 0 or trainer.step == options.steps:
                 trainer.save(folder / "checkpoints")
     if writer is not None:
         writer.close()
@@ -120,18 +114,18 @@ def make_fabric(options: Options) -> Fabric:
         raise ValueError(f"--accelerator {options.accelerator}: {error}") from error
 
 
-def run(options: Options) -> None:
+def run(given: Options) -> None:
     """Train, generate, measure and report."""
-    if options.resume:
-        options = begun_with(options)
-    fabric = make_fabric(options)
-    options = resolve(options, fabric.device)
+    if given.resume:
+        given = begun_with(given)
+    fabric = make_fabric(given)
+    options = resolve(given, fabric.device)
     # The first process checks everything and speaks the corpus before the others exist; they find it done.
     first = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
     corpus = open_corpus(options.data, options.sample_rate, options.cache)
     folder = options.out / options.name
     saved = checkpoints(folder / "checkpoints") if options.resume else []
-    if saved and steps_done(saved[-1]) > (options.steps or 0):
+    if saved and steps_done(saved[-1]) > options.steps:
         raise ValueError(f"--steps {options.steps}: {saved[-1]} has been trained for longer already")
     if first:
         print(
@@ -147,7 +141,16 @@ def run(options: Options) -> None:
     trainer.wrap()
     if saved:
         trainer.resume(saved[-1])
-    segments = make_segments(options, corpus, fabric.global_rank, fabric.world_size)
+    segments = Segments(
+        corpus.train,
+        corpus.sample_rate,
+        options.segment_size,
+        options.batch_size,
+        options.steps,
+        options.seed,
+        fabric.global_rank,
+        fabric.world_size,
+    )
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: tqdm.write(f"train_vocoder: {message}", file=sys.stderr)
         train(trainer, segments, corpus, folder)

@@ -111,6 +111,17 @@ def test_single_precision_leaks_as_stated():
     assert -170 < max(levels) < -135
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_bfloat16_leaks_as_stated(mode):
+    torch.manual_seed(0)
+    layer = ResizeConv1d(64, 32, 9, 8, mode=mode)
+    exact = tonal_fraction(layer.kernel(), 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = tonal_fraction(layer.kernel().bfloat16(), 8)
+    assert -170 < exact < -135
+    assert -65 < cast < -45
+
+
 @pytest.mark.parametrize("normed", [False, True], ids=["plain", "weight-norm"])
 @pytest.mark.parametrize("mode", MODES)
 def test_filter_is_exact_again_after_a_coarser_type(mode, normed):

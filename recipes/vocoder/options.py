@@ -65,6 +65,16 @@ class Options:
     """Processes that read ahead; worthwhile when recordings do not fit into memory."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Settings(Options):
+    """Options with nothing left to the preset."""
+
+    steps: int = 0
+    warmup_steps: int = 0
+    batch_size: int = 0
+    learning_rate: float = 0.0
+
+
 def begun_with(options: Options) -> Options:
     """Fill in what is left at its default from the run to be continued.
 
@@ -90,7 +100,7 @@ def begun_with(options: Options) -> Options:
     return dataclasses.replace(options, **inherited)
 
 
-def resolve(options: Options, device: torch.device) -> Options:
+def resolve(options: Options, device: torch.device) -> Settings:
     """Fill in what is left to the preset and the device, and check the numbers."""
     name = options.preset if options.preset != "auto" else ("v3" if device.type == "cuda" else "tiny")
     preset = PRESETS[name]
@@ -100,26 +110,27 @@ def resolve(options: Options, device: torch.device) -> Options:
         "batch_size": preset.batch_size,
         "learning_rate": preset.learning_rate,
     }
-    unset = {key: value for key, value in defaults.items() if getattr(options, key) is None}
-    options = dataclasses.replace(options, preset=name, **unset)  # type: ignore[arg-type]
+    given = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    unset = {key: value for key, value in defaults.items() if given[key] is None}
+    settings = Settings(**{**given, **unset, "preset": name})
     for key in ("steps", "batch_size", "segment_size", "save_every", "validate_every", "test_clips", "devices"):
-        if getattr(options, key) < 1:
-            raise ValueError(f"--{key.replace('_', '-')} must be at least 1, got {getattr(options, key)}")
+        if getattr(settings, key) < 1:
+            raise ValueError(f"--{key.replace('_', '-')} must be at least 1, got {getattr(settings, key)}")
     for key in ("warmup_steps", "learning_rate", "noise", "seed", "workers"):
-        if getattr(options, key) < 0:
-            raise ValueError(f"--{key.replace('_', '-')} must not be negative, got {getattr(options, key)}")
-    if options.seed >= 2**32:
-        raise ValueError(f"--seed must be below 2**32, got {options.seed}")
-    if options.segment_size % preset.generator.hop_length:
+        if getattr(settings, key) < 0:
+            raise ValueError(f"--{key.replace('_', '-')} must not be negative, got {getattr(settings, key)}")
+    if settings.seed >= 2**32:
+        raise ValueError(f"--seed must be below 2**32, got {settings.seed}")
+    if settings.segment_size % preset.generator.hop_length:
         raise ValueError(
             f"--segment-size must be a multiple of the hop length, {preset.generator.hop_length}, "
-            f"got {options.segment_size}"
+            f"got {settings.segment_size}"
         )
-    if options.segment_size < LEAST_SEGMENT:
-        raise ValueError(f"--segment-size must be at least {LEAST_SEGMENT}, got {options.segment_size}")
-    if options.name in ("", ".", "..") or Path(options.name).name != options.name:
-        raise ValueError(f"--name must be a plain folder name, got {options.name!r}")
-    return options
+    if settings.segment_size < LEAST_SEGMENT:
+        raise ValueError(f"--segment-size must be at least {LEAST_SEGMENT}, got {settings.segment_size}")
+    if settings.name in ("", ".", "..") or Path(settings.name).name != settings.name:
+        raise ValueError(f"--name must be a plain folder name, got {settings.name!r}")
+    return settings
 
 
 def plain(options: Options) -> dict[str, Any]:

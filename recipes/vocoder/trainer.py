@@ -21,17 +21,16 @@ from vocoder.losses import (
 )
 from vocoder.mel import input_mel
 from vocoder.model import Generator
-from vocoder.options import Options
+from vocoder.options import Settings
 from vocoder.presets import PRESETS
 
 
 class Trainer:
     """Two networks, their optimizers and losses, and the step that trains them."""
 
-    def __init__(self, options: Options, fabric: Fabric, sample_rate: int) -> None:
+    def __init__(self, options: Settings, fabric: Fabric, sample_rate: int) -> None:
         self.preset = preset = PRESETS[options.preset]
         self.options, self.fabric = options, fabric
-        self.learning_rate = options.learning_rate or 0.0
         fabric.seed_everything(options.seed, workers=False, verbose=False)
         self.mel = input_mel(sample_rate, preset.generator.hop_length).to(fabric.device)
         self.reconstruction = ReconstructionLoss(sample_rate, preset.generator.hop_length).to(fabric.device)
@@ -41,7 +40,7 @@ class Trainer:
             "discriminators": Discriminators(preset.discriminators),
         }
         self.optimizers = {
-            name: torch.optim.AdamW(network.parameters(), self.learning_rate, betas=(0.8, 0.99))
+            name: torch.optim.AdamW(network.parameters(), options.learning_rate, betas=(0.8, 0.99))
             for name, network in self.networks.items()
         }
         self.step, self.seconds = 0, 0.0
@@ -77,7 +76,7 @@ class Trainer:
         real = audio.unsqueeze(1)
         generated = self.generator(self.mel(audio)).float()
         losses: dict[str, torch.Tensor] = {}
-        adversarial = self.step >= (self.options.warmup_steps or 0)
+        adversarial = self.step >= self.options.warmup_steps
         if adversarial:
             losses["discriminator"] = discriminator_loss(*self.discriminators(real, generated.detach()))
             self._update("discriminator", losses["discriminator"])
@@ -106,7 +105,7 @@ class Trainer:
         network = self.generator if name == "generator" else self.discriminators
         optimizer = self.generator_optimizer if name == "generator" else self.discriminator_optimizer
         for group in optimizer.param_groups:
-            group["lr"] = self.learning_rate * 0.5 ** (self.step / self.preset.halving_steps)
+            group["lr"] = self.options.learning_rate * 0.5 ** (self.step / self.preset.halving_steps)
         optimizer.zero_grad()
         self.fabric.backward(loss)
         self.fabric.clip_gradients(network, optimizer, max_norm=self.preset.clip_norm)
