@@ -8,6 +8,7 @@ rate and an integer origin ``c``,
 Transposed convolution, sub-pixel convolution and resize-convolution differ only in how ``h`` is parametrised.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -78,7 +79,7 @@ def upsample1d(
     if padding_mode == "zeros" or left == right == 0:
         left = right = 0  # the operator itself takes what lies outside as zero
     else:
-        x = _extend(x, left, right, padding_mode)
+        x = extend(x, left, right, padding_mode)
     if engine == "auto":
         engine = _faster_engine(x, kernel)
     compute = _polyphase if engine == "polyphase" else _transposed
@@ -132,10 +133,48 @@ def context(kernel_length: int, stride: int, origin: int) -> tuple[int, int]:
     return max(0, (kernel_length - 1 - origin) // stride), max(0, (stride - 1 + origin) // stride)
 
 
+def extend(x: Tensor, left: int, right: int, padding_mode: str) -> Tensor:
+    """Go on beyond the edges of a signal.
+
+    Args:
+        x: Tensor of shape ``(..., T)``.
+        left: Frames to put before it.
+        right: Frames to put after it.
+        padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``.
+
+    Returns:
+        Tensor of shape ``(..., left + T + right)``.
+
+    Raises:
+        ValueError: If ``T`` is too short to be reflected or wrapped as far.
+    """
+    if left == right == 0:
+        return x
+    if padding_mode == "zeros":
+        return F.pad(x, (left, right))
+    longest = {"reflect": x.shape[-1] - 1, "circular": x.shape[-1]}.get(padding_mode)
+    if longest is not None and max(left, right) > longest:
+        raise ValueError(
+            f"padding_mode {padding_mode!r} needs x of more than {max(left, right) - (padding_mode == 'circular')} "
+            f"frames for this kernel, got {x.shape[-1]}"
+        )
+    return F.pad(x, (left, right), mode=padding_mode)
+
+
 def check_positive(name: str, value: int) -> None:
     """Raise `ValueError` unless ``value`` is an integer of at least 1 (a bool is not an integer here)."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
+
+
+def per_axis(stride: int | Sequence[int]) -> tuple[int, ...]:
+    """Return one stride for every upsampled axis, checked; a single number stands for one axis."""
+    strides = tuple(stride) if isinstance(stride, Sequence) else (stride,)
+    if not strides:
+        raise ValueError("stride must be an integer >= 1 or one for every axis, got none")
+    for step in strides:
+        check_positive("stride", step)
+    return strides
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -174,16 +213,6 @@ def _check(
         raise ValueError(f"groups must divide in_channels = {kernel.shape[0]}, got {groups}")
     if bias is not None and bias.shape != (kernel.shape[1] * groups,):
         raise ValueError(f"bias must have shape ({kernel.shape[1] * groups},), got {tuple(bias.shape)}")
-
-
-def _extend(x: Tensor, left: int, right: int, padding_mode: str) -> Tensor:
-    longest = {"reflect": x.shape[-1] - 1, "circular": x.shape[-1]}.get(padding_mode)
-    if longest is not None and max(left, right) > longest:
-        raise ValueError(
-            f"padding_mode {padding_mode!r} needs x of more than {max(left, right) - (padding_mode == 'circular')} "
-            f"frames for this kernel, got {x.shape[-1]}"
-        )
-    return F.pad(x, (left, right), mode=padding_mode)
 
 
 def _faster_engine(x: Tensor, kernel: Tensor) -> Engine:

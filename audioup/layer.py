@@ -107,7 +107,7 @@ class UpsamplingLayer1d(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw weight and bias uniformly within ``1 / sqrt(fan_in)``, as torch's convolutions do."""
-        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        set_weight_(self, self._draw())
         if self.bias is not None:
             bound = 1 / math.sqrt(self.weight[0].numel())
             nn.init.uniform_(self.bias, -bound, bound)
@@ -121,8 +121,29 @@ class UpsamplingLayer1d(nn.Module):
     def _changed(self, **defaults: object) -> list[str]:
         return [f"{name}={getattr(self, name)!r}" for name, value in defaults.items() if getattr(self, name) != value]
 
+    def _draw(self) -> Tensor:
+        return nn.init.kaiming_uniform_(torch.empty_like(self.weight), a=math.sqrt(5))
+
+    def _by_output(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        # How axis 0 of the weight divides so that one axis counts the outputs, and the axes of all else.
+        return (self.out_channels,), (1, 2)
+
     def _kernel_length(self) -> int:
         raise NotImplementedError
 
     def _weight_shape(self) -> tuple[int, int, int]:
         return self.out_channels, self.in_channels // self.groups, self.kernel_size
+
+
+def set_weight_(layer: nn.Module, weight: Tensor) -> None:
+    """Give a layer a weight, through its parametrisations if it has any.
+
+    Args:
+        layer: A layer with a ``weight``.
+        weight: Tensor of its shape. What a parametrisation rules out is lost.
+    """
+    with torch.no_grad():
+        if isinstance(layer.weight, nn.Parameter):
+            layer.weight.copy_(weight)
+        else:
+            layer.weight = weight

@@ -54,17 +54,8 @@ class SubPixelConv1d(UpsamplingLayer1d):
 
     def kernel(self) -> Tensor:
         """Return the interleaved phases, shape ``(in_channels, out_channels / groups, kernel_size * stride)``."""
-        # h[i, o, r + s j] = w[o s + r, i, k - 1 - j]: conv1d correlates, so its last tap meets the earliest frame.
-        phases = self.weight.flip(-1).unflatten(0, (self.groups, -1, self.stride))  # (g, out, s, in, k)
-        return phases.permute(0, 3, 1, 4, 2).reshape(
-            self.in_channels, self.out_channels // self.groups, self.kernel_length
-        )
-
-    def reset_parameters(self) -> None:
-        """Draw weight and bias within ``1 / sqrt(fan_in)``; if ``init`` is ``"icnr"``, copy phase 0 to all phases."""
-        super().reset_parameters()
-        if self.init == "icnr":
-            icnr_(self.weight, self.stride)
+        taps = interleave(self.weight, (self.stride,))  # (g out, in, L)
+        return taps.unflatten(0, (self.groups, -1)).transpose(1, 2).flatten(0, 1)
 
     def extra_repr(self) -> str:
         """Describe the layer as its constructor call."""
@@ -73,5 +64,39 @@ class SubPixelConv1d(UpsamplingLayer1d):
     def _kernel_length(self) -> int:
         return self.kernel_size * self.stride
 
+    def _draw(self) -> Tensor:
+        weight = super()._draw()
+        return icnr_(weight, self.stride) if self.init == "icnr" else weight
+
+    def _by_output(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        return (self.out_channels, self.stride), (1, 2, 3)
+
     def _weight_shape(self) -> tuple[int, int, int]:
         return self.out_channels * self.stride, self.in_channels // self.groups, self.kernel_size
+
+
+def interleave(weight: Tensor, stride: tuple[int, ...]) -> Tensor:
+    """Write the phases of a sub-pixel weight as taps at the output rate.
+
+    Args:
+        weight: Shape ``(out_channels * S, in_channels / groups, *k)``, one ``k`` per stride; ``S`` is their product.
+        stride: Phases along every axis.
+
+    Returns:
+        Tensor of shape ``(out_channels, in_channels / groups, *(k * stride))``.
+    """
+    # h[o, i, r + s j] = w[o s + r, i, k - 1 - j]: conv1d correlates, so its last tap meets the earliest frame.
+    axes = len(stride)
+    phases = weight.flip(tuple(range(-axes, 0))).unflatten(0, (-1, *stride))  # (out, *s, in, *k)
+    pairs = [axis for d in range(axes) for axis in (axes + 2 + d, 1 + d)]
+    taps = phases.permute(0, axes + 1, *pairs)  # (out, in, k, s, k, s)
+    return taps.reshape(*taps.shape[:2], *(k * s for k, s in zip(weight.shape[2:], stride, strict=True)))
+
+
+def separate(taps: Tensor, stride: tuple[int, ...]) -> Tensor:
+    """Undo `interleave`."""
+    axes = len(stride)
+    for d in reversed(range(axes)):
+        taps = taps.unflatten(2 + d, (-1, stride[d]))
+    phases = taps.permute(0, *range(3, 3 + 2 * axes, 2), 1, *range(2, 2 + 2 * axes, 2))  # (out, *s, in, *k)
+    return phases.flatten(0, axes).flip(tuple(range(-axes, 0)))

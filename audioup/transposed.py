@@ -42,3 +42,6 @@ class TransposedConv1d(UpsamplingLayer1d):
 
     def _weight_shape(self) -> tuple[int, int, int]:
         return self.in_channels, self.out_channels // self.groups, self.kernel_size
+
+    def _by_output(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        return (self.groups, self.in_channels // self.groups), (1, 3)
