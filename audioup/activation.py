@@ -73,8 +73,9 @@ class Oversampled(FixedModule):
         self.left, self.right = context(len(taps), factor, origin)
         # z[s t + r] = sum_j x[t - j] a[r + c + s j],  -right <= j <= left; row r, reversed because conv1d correlates.
         lead = factor * self.right - origin
-        phases = F.pad(taps, (lead, factor * (self.left + self.right + 1) - len(taps) - lead)).unflatten(0, (-1,
-        factor)).T self._fix("up", phases.flip(-1), torch.empty(0))
+        rows = factor * (self.left + self.right + 1)
+        phases = F.pad(taps, (lead, rows - len(taps) - lead)).unflatten(0, (-1, factor)).T
+        self._fix("up", phases.flip(-1), torch.empty(0))
         # y[t] = (1 / s) sum_r sum_j f(z)[s (t + j) + r] a[r + c + s j]: the same taps, not reversed.
         self._fix("down", phases / factor, torch.empty(0))
 
@@ -90,12 +91,12 @@ class Oversampled(FixedModule):
         batch, channels, frames = x.shape
         signals = batch * channels  # all alike to a filter: one group of a depthwise convolution each
         wide = extend(x, reach, reach, self.padding_mode).reshape(1, signals, -1)
-        y = x.new_zeros(())
+        parts = []
         for up, down in zip(self._fixed("up", x), self._fixed("down", x), strict=True):
             z = F.conv1d(wide, up.expand(signals, 1, -1), groups=signals)
             z = self.activation(z.view(batch, channels, -1)).reshape(1, signals, -1)
-            y = y + F.conv1d(z, down.expand(signals, 1, -1), groups=signals)
-        return y.view(batch, channels, frames)
+            parts.append(F.conv1d(z, down.expand(signals, 1, -1), groups=signals))
+        return sum(parts[1:], parts[0]).view(batch, channels, frames)
 
     def extra_repr(self) -> str:
         """Show the options."""
