@@ -2,28 +2,42 @@
 
 - `audioup.functional`: the one operator, `upsample1d`, and `pixel_shuffle_1d`.
 - `TransposedConv1d`, `SubPixelConv1d`, `ResizeConv1d`: three layers over it, swappable by one word.
-- `audioup.interpolation`, `audioup.init`: the filters and the initialisation they use.
-- `tone_response`, `tonal_fraction`: stride tones from weights.
+- `audioup.regularity`: `regular` holds a kernel free of tones on slow signals, whatever it learns.
+- `audioup.interpolation`, `audioup.init`: the filters, the initialisation and the weight norm they use.
+- `Oversampled`, `Snake`, `SnakeBeta`: activations that do not alias, or less.
+- `tone_response`, `tonal_fraction`, `rectified_tones`, `filter_response`: tones, images and droop from weights.
 - `measure_tones`: stride tones from sound; the command line is ``audioup measure``, the pictures `audioup.plot`.
 """
 
 from audioup import functional
+from audioup.activation import Oversampled, Snake, SnakeBeta
 from audioup.measure import ToneLine, ToneReport, measure_tones
+from audioup.regularity import project, regular, regularity_order
 from audioup.resize import ResizeConv1d
+from audioup.response import FilterResponse, filter_response
 from audioup.subpixel import SubPixelConv1d
-from audioup.tones import tonal_fraction, tone_response
+from audioup.tones import rectified_tones, tonal_fraction, tone_response
 from audioup.transposed import TransposedConv1d
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "FilterResponse",
+    "Oversampled",
     "ResizeConv1d",
+    "Snake",
+    "SnakeBeta",
     "SubPixelConv1d",
     "ToneLine",
     "ToneReport",
     "TransposedConv1d",
+    "filter_response",
     "functional",
     "measure_tones",
+    "project",
+    "rectified_tones",
+    "regular",
+    "regularity_order",
     "tonal_fraction",
     "tone_response",
 ]
