@@ -27,7 +27,6 @@ from torch.nn.utils import parametrize
 
 from audioup.fixed import FixedModule
 from audioup.functional import check_choice, check_positive, per_axis
-from audioup.init import preserve_variance_
 from audioup.interpolation import bspline
 from audioup.layer import set_weight_
 from audioup.subpixel import SubPixelConv1d, interleave, separate
@@ -115,8 +114,9 @@ def regular(layer: LayerT, order: int = 1, init: Literal["factor", "project"] = 
         layer: `TransposedConv1d`, `SubPixelConv1d`, or ``torch.nn.ConvTranspose1d`` / ``ConvTranspose2d``.
         order: ``p >= 1``.
         init: ``"factor"`` draws the weight anew as ``B_p * w`` with a white ``w``, which begins far cleaner on signals
-            that vary, and scales it so that the output of a white input has its variance; the bias begins at zero.
-            ``"project"`` keeps the weight as nearly as the order allows: for layers already trained.
+            that vary than a projected one, and gives it the root mean square of the weight it replaces: call
+            `audioup.init.preserve_variance_` before or after to choose another. ``"project"`` keeps the weight as
+            nearly as the order allows: for layers already trained.
 
     Returns:
         ``layer``, changed in place.
@@ -153,7 +153,6 @@ def regular(layer: LayerT, order: int = 1, init: Literal["factor", "project"] = 
     parametrize.register_parametrization(layer, "weight", held)
     if init == "factor":
         set_weight_(layer, held.draw(weight))
-        preserve_variance_(layer)
     return layer
 
 
@@ -192,7 +191,7 @@ class RegularWeight(FixedModule):
         return self(weight)
 
     def draw(self, like: Tensor) -> Tensor:
-        """Draw ``B_p * w`` with a white, normal ``w``, in the shape, type and device of the weight ``like``."""
+        """Draw ``B_p * w`` with a white, normal ``w``, in shape, type, device and root mean square like ``like``."""
         dtype = torch.promote_types(like.dtype, torch.float32)
         shape = list((interleave(like, self.stride) if self.subpixel else like).shape)
         factors = [
@@ -203,7 +202,8 @@ class RegularWeight(FixedModule):
         taps = torch.randn(shape, device=like.device, dtype=dtype)
         for axis, factor in enumerate(factors, start=-len(factors)):
             taps = _along(taps, factor, axis)
-        return (separate(taps, self.stride) if self.subpixel else taps).to(like.dtype)
+        weight = separate(taps, self.stride) if self.subpixel else taps
+        return (weight * (like.detach().to(dtype).norm() / weight.norm())).to(like.dtype)
 
     def extra_repr(self) -> str:
         """Show stride and order."""

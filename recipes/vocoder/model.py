@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils import parametrizations
 
-from audioup import ResizeConv1d, SubPixelConv1d, TransposedConv1d
+from audioup import ResizeConv1d, SubPixelConv1d, TransposedConv1d, regular
+from audioup.init import weight_norm
 from audioup.layer import UpsamplingLayer1d
 
 SLOPE = 0.1
@@ -21,11 +22,14 @@ SLOPE = 0.1
 # One word swaps the family. Kernel sizes are those in use: twice the stride for transposed convolutions; the resize
 # kernel of stride + 1 taps gives nearest-neighbour resizing that very composite length.
 UPSAMPLERS: dict[str, Callable[[int, int, int], UpsamplingLayer1d]] = {
-    "transposed": lambda i, o, s: TransposedConv1d(i, o, 2 * s, s),
-    "subpixel": lambda i, o, s: SubPixelConv1d(i, o, 3, s),
-    "resize-nearest": lambda i, o, s: ResizeConv1d(i, o, s + 1, s, mode="nearest"),
-    "resize-linear": lambda i, o, s: ResizeConv1d(i, o, s + 1, s, mode="linear"),
-    "resize-sinc": lambda i, o, s: ResizeConv1d(i, o, s + 1, s, mode="sinc"),
+    "transposed": lambda i, o, s: weight_norm(TransposedConv1d(i, o, 2 * s, s)),
+    "subpixel": lambda i, o, s: weight_norm(SubPixelConv1d(i, o, 3, s)),
+    "resize-nearest": lambda i, o, s: weight_norm(ResizeConv1d(i, o, s + 1, s, mode="nearest")),
+    "resize-linear": lambda i, o, s: weight_norm(ResizeConv1d(i, o, s + 1, s, mode="linear")),
+    "resize-cubic": lambda i, o, s: weight_norm(ResizeConv1d(i, o, s + 1, s, mode="cubic")),
+    "resize-sinc": lambda i, o, s: weight_norm(ResizeConv1d(i, o, s + 1, s, mode="sinc")),
+    "regular-1": lambda i, o, s: regular(weight_norm(TransposedConv1d(i, o, 2 * s, s)), order=1),
+    "regular-2": lambda i, o, s: regular(weight_norm(TransposedConv1d(i, o, 3 * s, s)), order=2),
 }
 
 
@@ -60,7 +64,9 @@ class ResidualBlock(nn.Module):
         super().__init__()
 
         def convolution(dilation: int) -> nn.Module:
-            return weight_norm(nn.Conv1d(channels, channels, kernel_size, dilation=dilation, padding="same"))
+            return parametrizations.weight_norm(
+                nn.Conv1d(channels, channels, kernel_size, dilation=dilation, padding="same")
+            )
 
         self.paired = convolutions_per_dilation == 2
         first = nn.ModuleList(convolution(d) for d in dilations)
@@ -114,21 +120,19 @@ class Generator(nn.Module):
         if shape.channels % 2 ** len(shape.strides):
             raise ValueError(f"channels must be divisible by {2 ** len(shape.strides)}, got {shape.channels}")
         self.shape = shape
-        self.conv_pre = weight_norm(nn.Conv1d(n_mels, shape.channels, 7, padding="same"))
+        self.conv_pre = parametrizations.weight_norm(nn.Conv1d(n_mels, shape.channels, 7, padding="same"))
         self.ups = nn.ModuleList()
         self.resblocks = nn.ModuleList()
         self.noises = nn.ModuleList()
         channels = shape.channels
         for stride in shape.strides:
-            layer = UPSAMPLERS[upsampler](channels, channels // 2, stride)
-            output_axis = 1 if isinstance(layer, TransposedConv1d) else 0
-            self.ups.append(weight_norm(layer, dim=output_axis))
+            self.ups.append(UPSAMPLERS[upsampler](channels, channels // 2, stride))
             channels //= 2
             if noise > 0:
                 self.noises.append(AddNoise(channels, noise))
             for kernel_size, dilations in zip(shape.block_kernels, shape.block_dilations, strict=True):
                 self.resblocks.append(ResidualBlock(channels, kernel_size, dilations, shape.convolutions_per_dilation))
-        self.conv_post = weight_norm(nn.Conv1d(channels, 1, 7, padding="same"))
+        self.conv_post = parametrizations.weight_norm(nn.Conv1d(channels, 1, 7, padding="same"))
 
     def forward(self, mel: Tensor) -> Tensor:
         """Generate sound from ``mel``."""

@@ -23,7 +23,16 @@ class Options:
     """The run's results go to OUT/NAME."""
     data: str = "espeak"
     """espeak (synthesised on the spot), ljspeech, vctk, libritts (downloaded), or a folder of recordings."""
-    upsampler: Literal["transposed", "subpixel", "resize-nearest", "resize-linear", "resize-sinc"] = "transposed"
+    upsampler: Literal[
+        "transposed",
+        "subpixel",
+        "resize-nearest",
+        "resize-linear",
+        "resize-cubic",
+        "resize-sinc",
+        "regular-1",
+        "regular-2",
+    ] = "transposed"
     """The layer of every upsampling stage."""
     preset: Literal["auto", "tiny", "v3", "v2", "v1"] = "auto"
     """Sizes: tiny trains in minutes on a CPU; v1, v2, v3 are HiFi-GAN's. auto is tiny on a CPU, v3 on a GPU."""

@@ -14,7 +14,7 @@ import soundfile
 import torch
 from torch import Tensor, nn
 
-from audioup import ToneReport, measure_tones, tonal_fraction
+from audioup import ToneReport, measure_tones, regularity_order, tonal_fraction
 from audioup.layer import UpsamplingLayer1d
 from audioup.plot import Panel, plot_tones
 from vocoder.data import Clip, Corpus, UnreadableClip, load_clip
@@ -118,14 +118,14 @@ def format_report(report: dict[str, Any]) -> str:
         f"  multi-resolution STFT  {metrics['multi_resolution_stft']:.3f}",
         f"  STOI                   {metrics['stoi']:.3f}",
         f"  real-time factor       {metrics['real_time_factor']:.3f}   (seconds of computing per second of sound)",
-        "  stage  layer              channels   stride  kernel_size  composite L  parameters  tonal fraction",
+        "  stage  layer              channels   stride  kernel_size  composite L  parameters  tonal fraction  order",
     ]
     for stage, layer in enumerate(report["upsamplers"]):
         fraction = layer["tonal_fraction_db"]
         channels = f"{layer['in_channels']} -> {layer['out_channels']}"
         rows.append(
             f"  {stage:5}  {layer['kind']:17}  {channels:9}  {layer['stride']:6}  {layer['kernel_size']:11}  "
-            f"{layer['kernel_length']:11}  {layer['parameters']:10,}  {fraction:11.1f} dB"
+            f"{layer['kernel_length']:11}  {layer['parameters']:10,}  {fraction:11.1f} dB  {layer['regularity_order']:5}"
         )
     rows.append("  stride tones on     strongest    at           verdict                lines        decoys")
     for name, tone in report["tones"].items():
@@ -144,7 +144,8 @@ def describe_upsamplers(generator: Generator) -> list[dict[str, Any]]:
     for layer in generator.ups:
         if not isinstance(layer, UpsamplingLayer1d):
             continue
-        fraction = float(tonal_fraction(layer.kernel().detach().double(), layer.stride))
+        kernel = layer.kernel().detach()
+        fraction = float(tonal_fraction(kernel.double(), layer.stride))
         rows.append(
             {
                 "kind": type(layer).__name__.removeprefix("Parametrized"),
@@ -155,6 +156,7 @@ def describe_upsamplers(generator: Generator) -> list[dict[str, Any]]:
                 "kernel_length": layer.kernel_length,
                 "parameters": sum(p.numel() for p in layer.parameters()),
                 "tonal_fraction_db": max(fraction, -300.0),
+                "regularity_order": regularity_order(kernel, layer.stride),
             }
         )
     return rows

@@ -1,0 +1,302 @@
+"""What a guaranteed regularity order buys and what it costs: lines in deep stacks, images, droop, time of a step.
+
+    python recipes/regularity.py
+
+Stacks of three upsampling stages with random weights, each followed by a LeakyReLU, hear a constant, a slow signal and
+white noise. Printed, drawn and written as JSON: the locked lines of their output over all the rest of it; the images
+and the droop of one kernel; the time of a training step of one layer against the plain one.
+"""
+
+import dataclasses
+import json
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import tyro
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from audioup import FilterResponse, ResizeConv1d, TransposedConv1d, filter_response, regular
+from audioup.init import icnr_, preserve_variance_
+from audioup.layer import UpsamplingLayer1d
+
+INPUTS = ("constant", "slow", "white")
+LEAST = 1e-13  # of float32, as a power
+# HiFi-GAN V1's upsamplers at training size: inputs, outputs, stride, frames of a batch of 16.
+STEP_SHAPES = ((512, 256, 8, 32), (256, 128, 8, 256), (128, 64, 2, 2048), (64, 32, 2, 4096))
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Compare kernels by the lines they make in stacks of three stages, their images, droop and cost."""
+
+    out: Path = Path("runs/regularity")
+    """Folder for regularity.json and regularity.png."""
+    strides: tuple[int, int, int] = (8, 8, 4)
+    """Of the three stages."""
+    channels: int = 16
+    """Of every stage."""
+    slope: float = 0.1
+    """Of the LeakyReLU."""
+    slow: float = 0.05
+    """Highest frequency of the slow signal, in cycles per input frame."""
+    frames: int = 512
+    """Of the input, which repeats, so that no line leaks."""
+    signals: int = 8
+    """Inputs of each kind that a stack hears."""
+    seeds: int = 10
+    """Stacks of each kind."""
+    repeats: int = 15
+    """Of each timing; 0 leaves them out."""
+    threads: int = 2
+    """Of torch, for the timings."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A way to begin a kernel: `kernel` taps are ``multiple`` strides, held at ``order`` or free (0)."""
+
+    name: str
+    multiple: int
+    order: int
+    init: str
+
+    def fits(self, strides: Sequence[int]) -> bool:
+        """Whether the kernels are long enough for the order."""
+        return all(self.multiple * stride > self.order * (stride - 1) for stride in strides)
+
+    def layer(self, inputs: int, outputs: int, stride: int) -> UpsamplingLayer1d:
+        """Build a layer that keeps the variance of white noise."""
+        layer: UpsamplingLayer1d
+        if self.init == "sinc":
+            layer = ResizeConv1d(inputs, outputs, stride + 1, stride, mode="sinc", padding_mode="circular")
+        else:
+            layer = TransposedConv1d(inputs, outputs, self.multiple * stride, stride, padding_mode="circular")
+        nn.init.normal_(layer.weight)
+        if self.init == "icnr":
+            icnr_(layer.weight, stride, transposed=True)
+        if self.order:
+            regular(layer, self.order, init="factor" if self.init == "factor" else "project")
+        preserve_variance_(layer)
+        return layer
+
+
+KINDS = (
+    Kind("free", 2, 0, "free"),
+    Kind("free", 3, 0, "free"),
+    Kind("ICNR", 2, 0, "icnr"),
+    Kind("ICNR", 3, 0, "icnr"),
+    *(Kind(f"order {p} {init}", m, p, init) for m in (2, 3) for p in (1, 2, 3) for init in ("projected", "factor")),
+    Kind("resize-sinc", 13, 0, "sinc"),
+)
+
+
+def draw_input(kind: str, options: Options, generator: torch.Generator) -> Tensor:
+    """Draw periodic Gaussian inputs of unit power, shape ``(signals, channels, frames)``."""
+    shape = (options.signals, options.channels, options.frames)
+    if kind == "constant":
+        return torch.randn(*shape[:2], 1, generator=generator).expand(shape)
+    x = torch.randn(shape, generator=generator)
+    spectrum = torch.fft.rfft(x)
+    highest = options.slow if kind == "slow" else 0.5
+    spectrum[..., torch.arange(spectrum.shape[-1]) > highest * options.frames] = 0
+    x = torch.fft.irfft(spectrum, n=options.frames)
+    return x / x.square().mean().sqrt()
+
+
+def line_over_signal(y: Tensor, period: int) -> float:
+    """Measure the locked lines of outputs of one network, power over all the rest.
+
+    Args:
+        y: Outputs for independent inputs, shape ``(signals, channels, samples)``, a whole number of periods each.
+        period: Product of the strides.
+
+    Returns:
+        Power of the lines at ``k / period``, ``k != 0``, that all signals share, over the power of what else there is;
+        without bias, so that it scatters around 0 where there is no line.
+    """
+    locked = torch.fft.fft(y.unflatten(-1, (-1, period)).double().mean(-2))[..., 1:] / period
+    signals = len(y)
+    # Products of different signals only: what is in one by chance is not in another.
+    shared = (locked.sum(0).abs().square() - locked.abs().square().sum(0)) / (signals * (signals - 1))
+    line, total = shared.sum().item(), y.square().mean((0, 2)).sum().item()
+    return line / (total - line)
+
+
+@torch.no_grad()
+def measure_stacks(kind: Kind, options: Options) -> dict[str, dict[str, float | None]]:
+    """Return line over signal for each input, in dB: the mean over seeds, or None and the bound it is below."""
+    found: dict[str, list[float]] = {name: [] for name in INPUTS}
+    for seed in range(options.seeds):
+        torch.manual_seed(seed)
+        stack = nn.Sequential()
+        for stride in options.strides:
+            stack.append(kind.layer(options.channels, options.channels, stride))
+            stack.append(nn.LeakyReLU(options.slope))
+        for name in INPUTS:
+            x = draw_input(name, options, torch.Generator().manual_seed(seed))
+            found[name].append(line_over_signal(stack(x), math.prod(options.strides)))
+    levels: dict[str, dict[str, float | None]] = {}
+    for name, ratios in found.items():
+        mean, error = statistics.mean(ratios), statistics.stdev(ratios) / math.sqrt(len(ratios))
+        sure = mean > 2 * error and mean > LEAST
+        bound = 10 * math.log10(max(abs(mean) + 2 * error, LEAST))
+        levels[name] = {"level_db": 10 * math.log10(mean) if sure else None, "below_db": bound}
+    return levels
+
+
+@torch.no_grad()
+def measure_kernel(kind: Kind, options: Options) -> dict[str, float]:
+    """Return image and droop of the first stage's kernel, medians over seeds."""
+    responses: list[FilterResponse] = []
+    for seed in range(options.seeds):
+        torch.manual_seed(seed)
+        layer = kind.layer(options.channels, options.channels, options.strides[0])
+        responses.append(filter_response(layer.kernel(), layer.stride))
+    names = ("image_db", "droop_quarter_db", "droop_edge_db")
+    return {name: statistics.median(getattr(response, name) for response in responses) for name in names}
+
+
+def measure_step_times(options: Options) -> list[dict[str, Any]]:
+    """Time forward, backward and AdamW of one layer, plain and held at orders 1 and 2, in turns; medians."""
+    torch.set_num_threads(options.threads)
+    rows = []
+    for inputs, outputs, stride, frames in tqdm(STEP_SHAPES, desc="step time", unit="shape"):
+        x = torch.randn(16, inputs, frames)
+        steps: dict[str, Callable[[], None]] = {}
+        for multiple, orders in ((2, (0, 1)), (3, (0, 1, 2))):
+            for order in orders:
+                layer = TransposedConv1d(inputs, outputs, multiple * stride, stride)
+                if order:
+                    regular(layer, order)
+                steps[f"L = {multiple} s, order {order}"] = _step_of(layer, x)
+        times: dict[str, list[float]] = {name: [] for name in steps}
+        for _ in range(options.repeats + 2):
+            for name, step in steps.items():
+                start = time.perf_counter()
+                step()
+                times[name].append(time.perf_counter() - start)
+        seconds = {name: statistics.median(values[2:]) for name, values in times.items()}  # two to warm up
+        shape = {"in_channels": inputs, "out_channels": outputs, "stride": stride, "frames": frames}
+        rows.append({**shape, "batch": 16, "seconds": seconds})
+    return rows
+
+
+def relative_step_time(rows: Sequence[dict[str, Any]], multiple: int, order: int) -> float:
+    """Geometric mean over shapes of the time of a step, against the free layer of the same length."""
+    ratios = [
+        row["seconds"][f"L = {multiple} s, order {order}"] / row["seconds"][f"L = {multiple} s, order 0"]
+        for row in rows
+    ]
+    return statistics.geometric_mean(ratios)
+
+
+def _step_of(layer: nn.Module, x: Tensor) -> Callable[[], None]:
+    optimizer = torch.optim.AdamW(layer.parameters())
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.leaky_relu(layer(x)).mean().backward()
+        optimizer.step()
+
+    return step
+
+
+def _plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    figure = Figure(figsize=(13, 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2, sharey=True)
+    names = [f"{row['name']}, L = {row['multiple']} s" for row in rows]
+    at = list(range(len(rows)))
+    for name, marker in zip(INPUTS, "xo+", strict=True):
+        lines = [row["lines"][name] for row in rows]
+        left.plot([line["level_db"] for line in lines], at, marker, label=f"{name} input")
+        bounds = [line["below_db"] if line["level_db"] is None else math.nan for line in lines]
+        left.plot(bounds, at, "<", color=left.lines[-1].get_color(), alpha=0.4)
+    left.set(xlabel="lines over signal after three stages, dB (<: none found above this)")
+    left.set_yticks(at, names)
+    left.invert_yaxis()
+    left.legend()
+    for name, marker, label in (
+        ("image_db", "o", "strongest image over its sine"),
+        ("droop_quarter_db", "+", "gain at 0.25 of the input rate"),
+        ("droop_edge_db", "x", "gain at 0.45 of the input rate"),
+    ):
+        right.plot([row["kernel"][name] for row in rows], at, marker, label=label)
+    right.set(xlabel="one kernel, dB")
+    right.legend()
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+
+
+def run(options: Options) -> None:
+    """Measure, print the tables, write JSON and a picture."""
+    for name in ("channels", "frames"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name} must be at least 1, got {getattr(options, name)}")
+    if min(options.signals, options.seeds, *options.strides) < 2 or options.repeats < 0 or options.threads < 1:
+        raise ValueError(
+            "--signals, --seeds and --strides must be at least 2, --repeats at least 0, --threads at least 1"
+        )
+    if not 1 / options.frames <= options.slow <= 0.5:
+        raise ValueError(f"--slow must be from 1 / frames to 0.5 cycles per frame, got {options.slow}")
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for kind in tqdm([kind for kind in KINDS if kind.fits(options.strides)], desc="stacks", unit="kind"):
+        line, kernel = measure_stacks(kind, options), measure_kernel(kind, options)
+        rows.append({"name": kind.name, "multiple": kind.multiple, "lines": line, "kernel": kernel})
+    times = measure_step_times(options) if options.repeats else []
+    relative = {
+        f"L = {multiple} s, order {order}": relative_step_time(times, multiple, order)
+        for multiple, order in ((2, 1), (3, 1), (3, 2))
+        if times
+    }
+    result = {
+        "options": {**dataclasses.asdict(options), "out": str(options.out)},
+        "stacks": rows,
+        "step_time": times,
+        "relative_step_time": relative,
+    }
+    (options.out / "regularity.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    _plot(rows, options.out / "regularity.png")
+    print(f"strides {options.strides}, {options.channels} channels, {options.seeds} stacks of each kind, in dB")
+    print("                          lines over signal, input         one kernel")
+    print("kernel               L    constant     slow    white       image  gain at .25  at .45")
+    for row in rows:
+        shown = " ".join(
+            f"< {line['below_db']:6.1f}" if line["level_db"] is None else f"{line['level_db']:8.1f}"
+            for line in (row["lines"][name] for name in INPUTS)
+        )
+        kernel = row["kernel"]
+        print(
+            f"{row['name']:19} {row['multiple']:2} s  {shown}      {kernel['image_db']:6.1f}  "
+            f"{kernel['droop_quarter_db']:8.1f}  {kernel['droop_edge_db']:8.1f}"
+        )
+    for name, ratio in relative.items():
+        print(f"{name}: a training step takes {ratio:.2f} times that of the free layer")
+    print(f"look: {options.out / 'regularity.png'}   numbers: {options.out / 'regularity.json'}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status: 0 done, 2 bad input."""
+    options = tyro.cli(Options, args=arguments)
+    try:
+        run(options)
+    except (ValueError, OSError) as error:
+        print(f"regularity: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
