@@ -125,7 +125,8 @@ def format_report(report: dict[str, Any]) -> str:
         channels = f"{layer['in_channels']} -> {layer['out_channels']}"
         rows.append(
             f"  {stage:5}  {layer['kind']:17}  {channels:9}  {layer['stride']:6}  {layer['kernel_size']:11}  "
-            f"{layer['kernel_length']:11}  {layer['parameters']:10,}  {fraction:11.1f} dB  {layer['regularity_order']:5}"
+            f"{layer['kernel_length']:11}  {layer['parameters']:10,}  {fraction:11.1f} dB"
+            f"  {layer['regularity_order']:5}"
         )
     rows.append("  stride tones on     strongest    at           verdict                lines        decoys")
     for name, tone in report["tones"].items():
