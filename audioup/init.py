@@ -124,8 +124,9 @@ def weight_norm(layer: LayerT) -> LayerT:
     `audioup.regularity.regular`.
 
     Args:
-        layer: A layer of this library; its ``weight`` becomes ``parametrizations.weight.original0``, the lengths, shape
-            ``(out_channels,)``, and ``original1``, the direction.
+        layer: A layer of this library; its ``weight`` becomes ``parametrizations.weight.original0``, the
+            ``out_channels`` lengths, and ``original1``, the direction, in the shapes of torch's ``weight_norm`` where
+            that agrees: along axis 1 for a transposed convolution without groups, axis 0 for a resize-convolution.
 
     Returns:
         ``layer``, changed in place.
@@ -140,7 +141,7 @@ def weight_norm(layer: LayerT) -> LayerT:
         >>> from audioup import TransposedConv1d
         >>> layer = weight_norm(TransposedConv1d(4, 2, 16, 8))
         >>> [tuple(p.shape) for p in layer.parametrizations.weight.parameters()]
-        [(2,), (4, 2, 16)]
+        [(1, 2, 1), (4, 2, 16)]
     """
     if not isinstance(layer, UpsamplingLayer1d):
         raise TypeError(f"layer must be an upsampling layer of this library, got {type(layer).__name__}")
@@ -164,7 +165,7 @@ class _WeightNorm(nn.Module):
         return (direction.unflatten(0, self.rows) * scale).reshape(direction.shape)
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        return self._norm(weight).flatten(), weight
+        return self._norm(weight).flatten(0, len(self.rows) - 1), weight
 
     def _norm(self, weight: Tensor) -> Tensor:
         return torch.linalg.vector_norm(weight.unflatten(0, self.rows), dim=self.others, keepdim=True)
