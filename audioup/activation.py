@@ -90,7 +90,7 @@ class Oversampled(FixedModule):
         reach = self.left + self.right
         batch, channels, frames = x.shape
         signals = batch * channels  # all alike to a filter: one group of a depthwise convolution each
-        wide = extend(x, reach, reach, self.padding_mode).reshape(1, signals, -1)
+        wide = extend(x, [(reach, reach)], self.padding_mode).reshape(1, signals, -1)
         parts = []
         for up, down in zip(self._fixed("up", x), self._fixed("down", x), strict=True):
             z = F.conv1d(wide, up.expand(signals, 1, -1), groups=signals)

@@ -1,4 +1,4 @@
-"""The operator: every upsampling layer of this library is one call of `upsample1d`.
+"""The operator: every upsampling layer of this library is one call of `upsample1d` or `upsample2d`.
 
 For an input ``x[i, m]`` (channels, frames), a stride ``s``, a kernel ``h[i, o, l]`` with ``0 <= l < L`` at the output
 rate and an integer origin ``c``,
@@ -8,6 +8,7 @@ rate and an integer origin ``c``,
 Transposed convolution, sub-pixel convolution and resize-convolution differ only in how ``h`` is parametrised.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -72,18 +73,47 @@ def upsample1d(
         >>> upsample1d(x, torch.tensor([[[0.5, 1.0, 0.5]]]), stride=2, origin=1)  # linear, even samples kept
         tensor([[1.0000, 1.5000, 2.0000, 2.5000, 3.0000, 1.5000]])
     """
-    _check(x, kernel, stride, origin, bias, groups, padding_mode, engine)
-    if x.dim() == 2:
-        return upsample1d(x.unsqueeze(0), kernel, stride, origin, bias, groups, padding_mode, engine).squeeze(0)
-    left, right = context(kernel.shape[-1], stride, origin)
-    if padding_mode == "zeros" or left == right == 0:
-        left = right = 0  # the operator itself takes what lies outside as zero
-    else:
-        x = extend(x, left, right, padding_mode)
-    if engine == "auto":
-        engine = _faster_engine(x, kernel)
-    compute = _polyphase if engine == "polyphase" else _transposed
-    return compute(x, kernel, stride, origin, bias, groups, left, right)
+    return _upsample(x, kernel, (stride,), (origin,), bias, groups, padding_mode, engine)
+
+
+def upsample2d(
+    x: Tensor,
+    kernel: Tensor,
+    stride: int | tuple[int, int],
+    origin: int | tuple[int, int],
+    bias: Tensor | None = None,
+    groups: int = 1,
+    padding_mode: PaddingMode = "zeros",
+    engine: Engine = "auto",
+) -> Tensor:
+    """Upsample an image by ``stride`` along either axis through a kernel given at the output rate.
+
+    `upsample1d` along both axes at once: with ``n = (n_1, n_2)`` and ``s m = (s_1 m_1, s_2 m_2)`` the same formula. The
+    output has exactly ``(stride_1 H, stride_2 W)`` samples.
+
+    Args:
+        x: Input of shape ``(batch, in_channels, H, W)`` or ``(in_channels, H, W)``, ``H, W >= 1``.
+        kernel: Kernel of shape ``(in_channels, out_channels / groups, L_1, L_2)``, taps at the output rate.
+        stride: Output samples per input sample, ``>= 1``; one for both axes or a pair.
+        origin: The tap that lands on the first output sample of its own frame; one for both axes or a pair.
+        bias: One value per output channel, or none.
+        groups: Number of groups of channels that do not see each other.
+        padding_mode: What lies beyond the edges of the input.
+        engine: ``"transposed"``, ``"polyphase"`` or ``"auto"``; see `upsample1d`.
+
+    Returns:
+        Tensor of shape ``(batch, out_channels, stride_1 H, stride_2 W)``, or without ``batch`` for unbatched input.
+
+    Raises:
+        ValueError: As `upsample1d`, for either axis.
+
+    Example:
+        >>> import torch
+        >>> upsample2d(torch.tensor([[[1.0, 2.0]]]), torch.ones(1, 1, 2, 2), stride=2, origin=0)  # nearest neighbour
+        tensor([[[1., 1., 2., 2.],
+                 [1., 1., 2., 2.]]])
+    """
+    return _upsample(x, kernel, pair("stride", stride), pair("origin", origin), bias, groups, padding_mode, engine)
 
 
 def pixel_shuffle_1d(x: Tensor, stride: int) -> Tensor:
@@ -112,7 +142,39 @@ def pixel_shuffle_1d(x: Tensor, stride: int) -> Tensor:
     check_positive("stride", stride)
     if x.dim() < 2 or x.shape[-2] % stride:
         raise ValueError(f"x must have shape (..., channels * {stride}, T), got {tuple(x.shape)}")
-    return x.unflatten(-2, (-1, stride)).transpose(-1, -2).flatten(-2)
+    return _shuffle(x, (stride,))
+
+
+def pixel_shuffle_2d(x: Tensor, stride: int | tuple[int, int]) -> Tensor:
+    """Interleave groups of ``stride_1 * stride_2`` channels along both axes of an image.
+
+    ``torch.nn.functional.pixel_shuffle`` with a stride for either axis: channel
+    ``(o * stride_1 + r_1) * stride_2 + r_2`` becomes phase ``(r_1, r_2)`` of channel ``o``.
+
+    Args:
+        x: Tensor of shape ``(..., channels * stride_1 * stride_2, H, W)``.
+        stride: Phases to interleave, ``>= 1``; one for both axes or a pair.
+
+    Returns:
+        Tensor of shape ``(..., channels, H * stride_1, W * stride_2)``.
+
+    Raises:
+        ValueError: If ``stride`` is not positive or its product does not divide the channels.
+
+    Source: Shi et al., "Real-Time Single Image and Video Super-Resolution" (CVPR 2016), equation 4.
+
+    Example:
+        >>> pixel_shuffle_2d(torch.tensor([[[1]], [[2]], [[3]], [[4]], [[5]], [[6]]]), (2, 3))
+        tensor([[[1, 2, 3],
+                 [4, 5, 6]]])
+    """
+    strides = pair("stride", stride)
+    for step in strides:
+        check_positive("stride", step)
+    phases = math.prod(strides)
+    if x.dim() < 3 or x.shape[-3] % phases:
+        raise ValueError(f"x must have shape (..., channels * {phases}, H, W), got {tuple(x.shape)}")
+    return _shuffle(x, strides)
 
 
 def context(kernel_length: int, stride: int, origin: int) -> tuple[int, int]:
@@ -133,32 +195,30 @@ def context(kernel_length: int, stride: int, origin: int) -> tuple[int, int]:
     return max(0, (kernel_length - 1 - origin) // stride), max(0, (stride - 1 + origin) // stride)
 
 
-def extend(x: Tensor, left: int, right: int, padding_mode: str) -> Tensor:
-    """Go on beyond the edges of a signal.
+def extend(x: Tensor, reach: Sequence[tuple[int, int]], padding_mode: str) -> Tensor:
+    """Go on beyond the edges of a signal or an image.
 
     Args:
-        x: Tensor of shape ``(..., T)``.
-        left: Frames to put before it.
-        right: Frames to put after it.
+        x: Tensor of shape ``(batch, channels, T)`` or ``(batch, channels, H, W)``.
+        reach: Frames to put before and after, for each of the last axes.
         padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``.
 
     Returns:
-        Tensor of shape ``(..., left + T + right)``.
+        Tensor of shape ``(batch, channels, before + T + after)``, or so for both axes.
 
     Raises:
-        ValueError: If ``T`` is too short to be reflected or wrapped as far.
+        ValueError: If an axis is too short to be reflected or wrapped as far.
     """
-    if left == right == 0:
-        return x
-    if padding_mode == "zeros":
-        return F.pad(x, (left, right))
-    longest = {"reflect": x.shape[-1] - 1, "circular": x.shape[-1]}.get(padding_mode)
-    if longest is not None and max(left, right) > longest:
-        raise ValueError(
-            f"padding_mode {padding_mode!r} needs x of more than {max(left, right) - (padding_mode == 'circular')} "
-            f"frames for this kernel, got {x.shape[-1]}"
-        )
-    return F.pad(x, (left, right), mode=padding_mode)
+    if padding_mode == "zeros" or not any(map(any, reach)):
+        return _pad(x, reach)
+    for frames, far in zip(x.shape[-len(reach) :], map(max, reach), strict=True):
+        longest = {"reflect": frames - 1, "circular": frames}.get(padding_mode)
+        if longest is not None and far > longest:
+            raise ValueError(
+                f"padding_mode {padding_mode!r} needs x of more than {far - (padding_mode == 'circular')} frames for "
+                f"this kernel, got {frames}"
+            )
+    return F.pad(x, [n for both in reversed(reach) for n in both], mode=padding_mode)
 
 
 def check_positive(name: str, value: int) -> None:
@@ -183,34 +243,71 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
+def pair(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
+    """Return ``value`` for both axes of an image; `ValueError` unless it is one number or two."""
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(values) != 2:
+        raise ValueError(f"{name} must be one integer or a pair, got {value!r}")
+    return values
+
+
+def _upsample(
+    x: Tensor,
+    kernel: Tensor,
+    stride: tuple[int, ...],
+    origin: tuple[int, ...],
+    bias: Tensor | None,
+    groups: int,
+    padding_mode: PaddingMode,
+    engine: Engine,
+) -> Tensor:
+    _check(x, kernel, stride, origin, bias, groups, padding_mode, engine)
+    axes = len(stride)
+    if x.dim() == 1 + axes:
+        return _upsample(x.unsqueeze(0), kernel, stride, origin, bias, groups, padding_mode, engine).squeeze(0)
+    reach = [context(n, s, c) for n, s, c in zip(kernel.shape[2:], stride, origin, strict=True)]
+    if padding_mode == "zeros":
+        reach = [(0, 0)] * axes  # the operator itself takes what lies outside as zero
+    else:
+        x = extend(x, reach, padding_mode)
+    if engine == "auto":
+        engine = _faster_engine(x, kernel)
+    compute = _polyphase if engine == "polyphase" else _transposed
+    return compute(x, kernel, stride, origin, bias, groups, reach)
+
+
 def _check(
     x: Tensor,
     kernel: Tensor,
-    stride: int,
-    origin: int,
+    stride: tuple[int, ...],
+    origin: tuple[int, ...],
     bias: Tensor | None,
     groups: int,
     padding_mode: str,
     engine: str,
 ) -> None:
-    check_positive("stride", stride)
+    for step in stride:
+        check_positive("stride", step)
     check_positive("groups", groups)
     check_choice("padding_mode", padding_mode, PADDING_MODES)
     check_choice("engine", engine, ENGINES)
-    if isinstance(origin, bool) or not isinstance(origin, int):
-        raise ValueError(f"origin must be an integer, got {origin!r}")
-    if kernel.dim() != 3 or kernel.shape[1] < 1 or kernel.shape[2] < 1:
+    for first in origin:
+        if isinstance(first, bool) or not isinstance(first, int):
+            raise ValueError(f"origin must be an integer, got {first!r}")
+    axes = len(stride)
+    taps, frames = ("L", "T") if axes == 1 else ("L_1, L_2", "H, W")
+    if kernel.dim() != 2 + axes or min(kernel.shape[1:]) < 1:
         raise ValueError(
-            f"kernel must have shape (in_channels, out_channels / groups, L >= 1), got {tuple(kernel.shape)}"
+            f"kernel must have shape (in_channels, out_channels / groups, {taps}), every size but the first at least 1, "
+            f"got {tuple(kernel.shape)}"
         )
-    if x.dim() not in (2, 3) or x.shape[-2] != kernel.shape[0]:
-        raise ValueError(
-            f"x must have shape (batch, {kernel.shape[0]}, T) or ({kernel.shape[0]}, T), got {tuple(x.shape)}"
-        )
-    if x.shape[-1] < 1:
+    inputs = kernel.shape[0]
+    if x.dim() not in (1 + axes, 2 + axes) or x.shape[-1 - axes] != inputs:
+        raise ValueError(f"x must have shape (batch, {inputs}, {frames}) or ({inputs}, {frames}), got {tuple(x.shape)}")
+    if min(x.shape[-axes:]) < 1:
         raise ValueError(f"x must have at least one frame, got {tuple(x.shape)}")
-    if kernel.shape[0] % groups:
-        raise ValueError(f"groups must divide in_channels = {kernel.shape[0]}, got {groups}")
+    if inputs % groups:
+        raise ValueError(f"groups must divide in_channels = {inputs}, got {groups}")
     if bias is not None and bias.shape != (kernel.shape[1] * groups,):
         raise ValueError(f"bias must have shape ({kernel.shape[1] * groups},), got {tuple(bias.shape)}")
 
@@ -221,47 +318,88 @@ def _faster_engine(x: Tensor, kernel: Tensor) -> Engine:
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         return "transposed"
     learning = torch.is_grad_enabled() and (x.requires_grad or kernel.requires_grad)
-    return "polyphase" if not learning and x.shape[0] * x.shape[-1] >= LONG_INPUT else "transposed"
+    frames = x.shape[0] * math.prod(x.shape[2:])
+    return "polyphase" if not learning and frames >= LONG_INPUT else "transposed"
 
 
-def _fill_then_crop(x: Tensor, before: int, after: int) -> Tensor:
+def _pad(x: Tensor, amounts: Sequence[tuple[int, int]]) -> Tensor:
+    # F.pad takes the last axis first.
+    flat = [n for before, after in reversed(amounts) for n in (before, after)]
+    return F.pad(x, flat) if any(flat) else x
+
+
+def _fill_then_crop(x: Tensor, amounts: Sequence[tuple[int, int]]) -> Tensor:
     # F.pad alone refuses to crop more than the signal holds before it fills the other end.
-    if min(before, after) < 0 < max(before, after):
-        x = F.pad(x, (max(before, 0), max(after, 0)))
-        before, after = min(before, 0), min(after, 0)
-    return F.pad(x, (before, after)) if before or after else x
+    if any(min(both) < 0 < max(both) for both in amounts):
+        x = _pad(x, [(max(before, 0), max(after, 0)) for before, after in amounts])
+        amounts = [(min(before, 0), min(after, 0)) for before, after in amounts]
+    return _pad(x, amounts)
 
 
 def _transposed(
-    x: Tensor, kernel: Tensor, stride: int, origin: int, bias: Tensor | None, groups: int, left: int, right: int
+    x: Tensor,
+    kernel: Tensor,
+    stride: tuple[int, ...],
+    origin: tuple[int, ...],
+    bias: Tensor | None,
+    groups: int,
+    reach: Sequence[tuple[int, int]],
 ) -> Tensor:
+    convolve = F.conv_transpose1d if len(stride) == 1 else F.conv_transpose2d
     # Uncropped, the transposed convolution of T + left + right frames has (T + left + right - 1) s + L samples, and
-    # the wanted s T begin at index c + s left. `before` and `after` are what is too much at its ends (or missing, < 0).
-    before = origin + stride * left
-    after = kernel.shape[-1] - stride + stride * (left + right) - before
-    if before >= 0 and 0 <= before - after < stride:
-        return F.conv_transpose1d(x, kernel, bias, stride, before, before - after, groups)
-    both = max(0, min(before, after))
-    y = F.conv_transpose1d(x, kernel, None, stride, both, 0, groups)
-    y = _fill_then_crop(y, both - before, both - after)
+    # the wanted s T begin at index c + s left. What is too much at its ends (or missing, < 0):
+    spare = [
+        (c + s * left, length - s * (1 - right) - c)
+        for length, s, c, (left, right) in zip(kernel.shape[2:], stride, origin, reach, strict=True)
+    ]
+    if all(before >= 0 and 0 <= before - after < s for (before, after), s in zip(spare, stride, strict=True)):
+        padding = tuple(before for before, _ in spare)
+        return convolve(x, kernel, bias, stride, padding, tuple(before - after for before, after in spare), groups)
+    common = tuple(max(0, min(both)) for both in spare)
+    y = convolve(x, kernel, None, stride, common, 0, groups)
+    y = _fill_then_crop(y, [(n - before, n - after) for (before, after), n in zip(spare, common, strict=True)])
     # After the fill, so that the bias reaches every sample; in the type that autocast chose.
-    return y if bias is None else y + bias[:, None].to(y.dtype)
+    return y if bias is None else y + bias.view(-1, *[1] * len(stride)).to(y.dtype)
 
 
 def _polyphase(
-    x: Tensor, kernel: Tensor, stride: int, origin: int, bias: Tensor | None, groups: int, left: int, right: int
+    x: Tensor,
+    kernel: Tensor,
+    stride: tuple[int, ...],
+    origin: tuple[int, ...],
+    bias: Tensor | None,
+    groups: int,
+    reach: Sequence[tuple[int, int]],
 ) -> Tensor:
     # With n = s t + r and j = t - m:  y[s t + r] = sum_j x[t - j] h[r + c + s j]  for first <= j <= last.
-    length = kernel.shape[-1]
-    first, last = -((stride - 1 + origin) // stride), (length - 1 - origin) // stride
-    frames = last - first + 1
-    lead = -(origin + stride * first)
-    taps = F.pad(kernel, (lead, frames * stride - length - lead))
-    # (g in, out, j s) -> (g out s, in, j), with j reversed because conv1d correlates.
-    taps = taps.unflatten(0, (groups, -1)).unflatten(-1, (frames, stride)).flip(-2)
-    weight = taps.permute(0, 2, 4, 1, 3).reshape(-1, kernel.shape[0] // groups, frames)
-    before, after = last - left, -first - right
-    padding = before if before == after >= 0 else 0  # native padding saves a copy
-    x = _fill_then_crop(x, before - padding, after - padding)
-    phase_bias = None if bias is None else bias.repeat_interleave(stride)
-    return pixel_shuffle_1d(F.conv1d(x, weight, phase_bias, padding=padding, groups=groups), stride)
+    axes = len(stride)
+    first = [-((s - 1 + c) // s) for s, c in zip(stride, origin, strict=True)]
+    last = [(n - 1 - c) // s for n, s, c in zip(kernel.shape[2:], stride, origin, strict=True)]
+    frames = [b - a + 1 for a, b in zip(first, last, strict=True)]
+    lead = [-(c + s * a) for s, c, a in zip(stride, origin, first, strict=True)]
+    tail = [f * s - n - a for f, s, n, a in zip(frames, stride, kernel.shape[2:], lead, strict=True)]
+    taps = _pad(kernel, list(zip(lead, tail, strict=True))).unflatten(0, (groups, -1))  # (g, in, out, *(j s))
+    for d in reversed(range(axes)):
+        taps = taps.unflatten(3 + d, (frames[d], stride[d]))
+    # (g, in, out, j, s, ...) -> (g out s ..., in, j, ...), with j reversed because conv correlates.
+    taps = taps.flip([3 + 2 * d for d in range(axes)])
+    taps = taps.permute(0, 2, *(4 + 2 * d for d in range(axes)), 1, *(3 + 2 * d for d in range(axes)))
+    weight = taps.reshape(-1, kernel.shape[0] // groups, *frames)
+    wanted = [(b - left, -a - right) for a, b, (left, right) in zip(first, last, reach, strict=True)]
+    padding = tuple(before if before == after >= 0 else 0 for before, after in wanted)  # native padding saves a copy
+    x = _fill_then_crop(x, [(before - n, after - n) for (before, after), n in zip(wanted, padding, strict=True)])
+    phase_bias = None if bias is None else bias.repeat_interleave(math.prod(stride))
+    convolve = F.conv1d if axes == 1 else F.conv2d
+    return _shuffle(convolve(x, weight, phase_bias, padding=padding, groups=groups), stride)
+
+
+def _shuffle(x: Tensor, stride: tuple[int, ...]) -> Tensor:
+    # (..., C s_1 s_2, H, W) -> (..., C, H, s_1, W, s_2) -> (..., C, H s_1, W s_2)
+    axes = len(stride)
+    phases = x.unflatten(-1 - axes, (-1, *stride))
+    lead = phases.dim() - 2 * axes
+    order = [lead + k * axes + d for d in range(axes) for k in (1, 0)]
+    interleaved = phases.permute(*range(lead), *order)
+    return interleaved.reshape(
+        *interleaved.shape[:lead], *(n * s for n, s in zip(x.shape[-axes:], stride, strict=True))
+    )

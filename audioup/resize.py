@@ -86,7 +86,7 @@ class ResizeConv1d(FixedModule, UpsamplingLayer1d):
         if not (self._fewer_when_separable() if self.separable is None else self.separable):
             return super().forward(x)
         left, right = context(self.kernel_length, self.stride, self.origin)
-        extended = extend(x, left, right, self.padding_mode)
+        extended = extend(x, [(left, right)], self.padding_mode)
         taps = self._fixed("filter", self.weight).expand(self.in_channels, 1, -1)
         z = upsample1d(extended, taps, self.stride, origin=0, groups=self.in_channels, engine=self.engine)
         # y[n] = b + sum_q w[q] z[n + c - (k - 1) + q], where z begins `left` frames before x.
