@@ -1,7 +1,7 @@
 """audioup: upsampling for audio generators that does not whine, and the measurement that shows it.
 
-- `audioup.functional`: the one operator, `upsample1d`, and `pixel_shuffle_1d`.
-- `TransposedConv1d`, `SubPixelConv1d`, `ResizeConv1d`: three layers over it, swappable by one word.
+- `audioup.functional`: the one operator, `upsample1d` and `upsample2d`, and the pixel shuffles.
+- `TransposedConv1d`, `SubPixelConv1d`, `ResizeConv1d`: three layers over it, swappable by one word; `...2d` for images.
 - `audioup.regularity`: `regular` holds a kernel free of tones on slow signals, whatever it learns.
 - `audioup.interpolation`, `audioup.init`: the filters, the initialisation and the weight norm they use.
 - `Oversampled`, `Snake`, `SnakeBeta`: activations that do not alias, or less.
@@ -13,11 +13,11 @@ from audioup import functional
 from audioup.activation import Oversampled, Snake, SnakeBeta
 from audioup.measure import ToneLine, ToneReport, measure_tones
 from audioup.regularity import project, regular, regularity_order
-from audioup.resize import ResizeConv1d
+from audioup.resize import ResizeConv1d, ResizeConv2d
 from audioup.response import FilterResponse, filter_response
-from audioup.subpixel import SubPixelConv1d
+from audioup.subpixel import SubPixelConv1d, SubPixelConv2d
 from audioup.tones import rectified_tones, tonal_fraction, tone_response
-from audioup.transposed import TransposedConv1d
+from audioup.transposed import TransposedConv1d, TransposedConv2d
 
 __version__ = "0.1.0"
 
@@ -25,12 +25,15 @@ __all__ = [
     "FilterResponse",
     "Oversampled",
     "ResizeConv1d",
+    "ResizeConv2d",
     "Snake",
     "SnakeBeta",
     "SubPixelConv1d",
+    "SubPixelConv2d",
     "ToneLine",
     "ToneReport",
     "TransposedConv1d",
+    "TransposedConv2d",
     "filter_response",
     "functional",
     "measure_tones",

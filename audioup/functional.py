@@ -221,6 +221,11 @@ def extend(x: Tensor, reach: Sequence[tuple[int, int]], padding_mode: str) -> Te
     return F.pad(x, [n for both in reversed(reach) for n in both], mode=padding_mode)
 
 
+def along(taps: Tensor, matrix: Tensor, axis: int) -> Tensor:
+    """Multiply a tensor by a matrix along one of its axes, counted from the end: ``taps @ matrix`` for the last."""
+    return taps @ matrix if axis == -1 else (taps.movedim(axis, -1) @ matrix).movedim(-1, axis)
+
+
 def check_positive(name: str, value: int) -> None:
     """Raise `ValueError` unless ``value`` is an integer of at least 1 (a bool is not an integer here)."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -235,6 +240,17 @@ def per_axis(stride: int | Sequence[int]) -> tuple[int, ...]:
     for step in strides:
         check_positive("stride", step)
     return strides
+
+
+def check_input(x: Tensor, channels: int, axes: int) -> None:
+    """Raise `ValueError` unless ``x`` has ``channels``, before ``axes`` axes, perhaps a batch, and is not empty."""
+    frames = "T" if axes == 1 else "H, W"
+    if x.dim() not in (1 + axes, 2 + axes) or x.shape[-1 - axes] != channels:
+        raise ValueError(
+            f"x must have shape (batch, {channels}, {frames}) or ({channels}, {frames}), got {tuple(x.shape)}"
+        )
+    if min(x.shape[-axes:]) < 1:
+        raise ValueError(f"x must have at least one frame, got {tuple(x.shape)}")
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -295,17 +311,13 @@ def _check(
         if isinstance(first, bool) or not isinstance(first, int):
             raise ValueError(f"origin must be an integer, got {first!r}")
     axes = len(stride)
-    taps, frames = ("L", "T") if axes == 1 else ("L_1, L_2", "H, W")
+    taps = "L" if axes == 1 else "L_1, L_2"
     if kernel.dim() != 2 + axes or min(kernel.shape[1:]) < 1:
         raise ValueError(
-            f"kernel must have shape (in_channels, out_channels / groups, {taps}), every size but the first at least 1, "
-            f"got {tuple(kernel.shape)}"
+            f"kernel must have shape (in_channels, out_channels / groups, {taps}), no size 0, got {tuple(kernel.shape)}"
         )
     inputs = kernel.shape[0]
-    if x.dim() not in (1 + axes, 2 + axes) or x.shape[-1 - axes] != inputs:
-        raise ValueError(f"x must have shape (batch, {inputs}, {frames}) or ({inputs}, {frames}), got {tuple(x.shape)}")
-    if min(x.shape[-axes:]) < 1:
-        raise ValueError(f"x must have at least one frame, got {tuple(x.shape)}")
+    check_input(x, inputs, axes)
     if inputs % groups:
         raise ValueError(f"groups must divide in_channels = {inputs}, got {groups}")
     if bias is not None and bias.shape != (kernel.shape[1] * groups,):

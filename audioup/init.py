@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from audioup.functional import per_axis
-from audioup.layer import UpsamplingLayer1d, set_weight_
+from audioup.layer import UpsamplingLayer, set_weight_
 
-LayerT = TypeVar("LayerT", bound=UpsamplingLayer1d)
+LayerT = TypeVar("LayerT", bound=UpsamplingLayer)
 
 
 def icnr_(weight: Tensor, stride: int | Sequence[int], transposed: bool = False) -> Tensor:
@@ -98,8 +98,8 @@ def preserve_variance_(layer: nn.Module, gain: float = 1.0) -> None:
     """
     if not 0 < gain < math.inf:
         raise ValueError(f"gain must be above 0 and finite, got {gain!r}")
-    if isinstance(layer, UpsamplingLayer1d):
-        kernel, phases = layer.kernel(), layer.stride
+    if isinstance(layer, UpsamplingLayer):
+        kernel, phases = layer.kernel(), math.prod(layer.strides)
     elif isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d)):
         kernel, phases = layer.weight, math.prod(layer.stride)
     else:
@@ -143,7 +143,7 @@ def weight_norm(layer: LayerT) -> LayerT:
         >>> [tuple(p.shape) for p in layer.parametrizations.weight.parameters()]
         [(1, 2, 1), (4, 2, 16)]
     """
-    if not isinstance(layer, UpsamplingLayer1d):
+    if not isinstance(layer, UpsamplingLayer):
         raise TypeError(f"layer must be an upsampling layer of this library, got {type(layer).__name__}")
     if parametrize.is_parametrized(layer, "weight"):
         raise ValueError("layer has a parametrised weight already; weight norm goes on first")

@@ -63,7 +63,8 @@ def interpolation_filter(mode: str, stride: int, zeros: int = 6, rolloff: float 
         # The triangle 1 - |t|, sampled where output samples lie between input samples when frames are centred.
         taps = 1 - np.abs(_offsets(stride, reach=1))
     elif mode == "cubic":
-        taps = _keys(np.abs(_offsets(stride, reach=2)))
+        # At stride 1 the outer taps are zeros.
+        taps = _keys(np.abs(_offsets(stride, reach=2 if stride > 1 else 1)))
     elif mode == "nearest":
         taps = np.ones(stride)
     elif isinstance(mode, str) and (match := re.fullmatch(r"bspline-([1-9][0-9]*)", mode)):

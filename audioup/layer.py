@@ -1,16 +1,26 @@
-"""What every 1-D upsampling layer shares: its options, the length contract, the origin and the delay."""
+"""What every upsampling layer shares: its options, the length contract, the origin and the delay."""
 
 import math
-from typing import TypedDict
+from typing import ClassVar, TypedDict
 
 import torch
 from torch import Tensor, nn
 
-from audioup.functional import ENGINES, PADDING_MODES, Engine, PaddingMode, check_choice, check_positive, upsample1d
+from audioup.functional import (
+    ENGINES,
+    PADDING_MODES,
+    Engine,
+    PaddingMode,
+    check_choice,
+    check_positive,
+    pair,
+    upsample1d,
+    upsample2d,
+)
 
 
 class LayerOptions(TypedDict, total=False):
-    """Keyword options that all layers take; `UpsamplingLayer1d` says what they mean."""
+    """Keyword options that all layers take; `UpsamplingLayer` says what they mean."""
 
     groups: int
     bias: bool
@@ -21,13 +31,13 @@ class LayerOptions(TypedDict, total=False):
     dtype: torch.dtype | None
 
 
-class UpsamplingLayer1d(nn.Module):
-    """Upsample ``(batch, in_channels, T)`` to ``(batch, out_channels, stride * T)`` by a kernel yet to be defined.
+class UpsamplingLayer(nn.Module):
+    """Upsample by a kernel yet to be defined: the base of all layers, for sound and for images, not used by itself.
 
-    The base of the three families, not used by itself. A family defines how its ``weight`` becomes the kernel of
-    `audioup.functional.upsample1d`. All take ``(in_channels, out_channels, kernel_size, stride)`` by position, as
-    ``torch.nn.ConvTranspose1d`` does, and the options below by name, so that one word swaps them; what ``kernel_size``
-    counts is the family's own.
+    A family defines how its ``weight`` becomes the kernel of `audioup.functional.upsample1d` or ``upsample2d``. All
+    take ``(in_channels, out_channels, kernel_size, stride)`` by position, as ``torch.nn.ConvTranspose1d`` does, and the
+    options below by name, so that one word swaps them; what ``kernel_size`` counts is the family's own. Layers for
+    images take one number for both axes or a pair, and their attributes are pairs.
 
     Args:
         in_channels: Channels of the input.
@@ -44,6 +54,7 @@ class UpsamplingLayer1d(nn.Module):
         dtype: Type of the parameters.
 
     Attributes:
+        strides: ``stride`` as a tuple, also for sound.
         weight: The learned parameter.
         bias: Shape ``(out_channels,)``, or None.
         kernel_length: Taps ``L`` of the composite kernel at the output rate.
@@ -54,14 +65,21 @@ class UpsamplingLayer1d(nn.Module):
         ValueError: If an argument is out of range or ``groups`` does not divide the channels.
     """
 
+    axes: ClassVar[int]
+    kernel_size: int | tuple[int, int]
+    stride: int | tuple[int, int]
+    kernel_length: int | tuple[int, int]
+    origin: int | tuple[int, int]
+    delay: float | tuple[float, float]
+    weight: nn.Parameter
     bias: nn.Parameter | None
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int,
-        stride: int = 1,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
         *,
         groups: int = 1,
         bias: bool = True,
@@ -74,10 +92,10 @@ class UpsamplingLayer1d(nn.Module):
         super().__init__()
         self.in_channels = in_channels
         self.out_channels = out_channels
-        self.kernel_size = kernel_size
-        self.stride = stride
         self.groups = groups
-        for name in ("in_channels", "out_channels", "kernel_size", "stride", "groups"):
+        self.kernel_sizes = self._per_axis("kernel_size", kernel_size)
+        self.strides = self._per_axis("stride", stride)
+        for name in ("in_channels", "out_channels", "groups"):
             check_positive(name, getattr(self, name))
         for name in ("in_channels", "out_channels"):
             if getattr(self, name) % groups:
@@ -87,23 +105,21 @@ class UpsamplingLayer1d(nn.Module):
         self.padding_mode: PaddingMode = padding_mode
         self.causal = causal
         self.engine: Engine = engine
-        self.kernel_length = self._kernel_length()
-        self.origin = 0 if causal else (self.kernel_length - stride + 1) // 2
-        self.delay = (self.kernel_length - stride) / 2 - self.origin
+        self.kernel_lengths = self._kernel_lengths()
+        spare = [length - step for length, step in zip(self.kernel_lengths, self.strides, strict=True)]
+        self.origins = tuple(0 if causal else (n + 1) // 2 for n in spare)
+        self.delays = tuple(n / 2 - c for n, c in zip(spare, self.origins, strict=True))
+        for name in ("kernel_size", "stride", "kernel_length", "origin", "delay"):
+            values = getattr(self, name + "s")
+            setattr(self, name, values[0] if self.axes == 1 else values)
         self.weight = nn.Parameter(torch.empty(self._weight_shape(), device=device, dtype=dtype))
         self.register_parameter(
             "bias", nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
         )
 
     def kernel(self) -> Tensor:
-        """Return the composite kernel, shape ``(in_channels, out_channels / groups, kernel_length)``."""
+        """Return the composite kernel, shape ``(in_channels, out_channels / groups, *kernel_length)``."""
         raise NotImplementedError
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Upsample ``x`` of shape ``(batch, in_channels, T)`` or ``(in_channels, T)`` to ``stride * T`` samples."""
-        return upsample1d(
-            x, self.kernel(), self.stride, self.origin, self.bias, self.groups, self.padding_mode, self.engine
-        )
 
     def reset_parameters(self) -> None:
         """Draw weight and bias uniformly within ``1 / sqrt(fan_in)``, as torch's convolutions do."""
@@ -126,13 +142,53 @@ class UpsamplingLayer1d(nn.Module):
 
     def _by_output(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         # How axis 0 of the weight divides so that one axis counts the outputs, and the axes of all else.
-        return (self.out_channels,), (1, 2)
+        return (self.out_channels,), tuple(range(1, 2 + self.axes))
 
-    def _kernel_length(self) -> int:
+    def _per_axis(self, name: str, value: int | tuple[int, int]) -> tuple[int, ...]:
+        values: tuple[int, ...] = (value,) if self.axes == 1 else pair(name, value)  # type: ignore[assignment]
+        for one in values:
+            check_positive(name, one)
+        return values
+
+    def _kernel_lengths(self) -> tuple[int, ...]:
         raise NotImplementedError
 
-    def _weight_shape(self) -> tuple[int, int, int]:
-        return self.out_channels, self.in_channels // self.groups, self.kernel_size
+    def _weight_shape(self) -> tuple[int, ...]:
+        return self.out_channels, self.in_channels // self.groups, *self.kernel_sizes
+
+
+class UpsamplingLayer1d(UpsamplingLayer):
+    """Upsample ``(batch, in_channels, T)`` to ``(batch, out_channels, stride * T)``; see `UpsamplingLayer`."""
+
+    axes = 1
+    kernel_size: int
+    stride: int
+    kernel_length: int
+    origin: int
+    delay: float
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Upsample ``x`` of shape ``(batch, in_channels, T)`` or ``(in_channels, T)`` to ``stride * T`` samples."""
+        return upsample1d(
+            x, self.kernel(), self.stride, self.origin, self.bias, self.groups, self.padding_mode, self.engine
+        )
+
+
+class UpsamplingLayer2d(UpsamplingLayer):
+    """Upsample images ``(batch, in_channels, H, W)`` to ``stride`` times ``H`` and ``W``; see `UpsamplingLayer`."""
+
+    axes = 2
+    kernel_size: tuple[int, int]
+    stride: tuple[int, int]
+    kernel_length: tuple[int, int]
+    origin: tuple[int, int]
+    delay: tuple[float, float]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Upsample ``x`` of shape ``(batch, in_channels, H, W)`` or ``(in_channels, H, W)``."""
+        return upsample2d(
+            x, self.kernel(), self.stride, self.origin, self.bias, self.groups, self.padding_mode, self.engine
+        )
 
 
 def set_weight_(layer: nn.Module, weight: Tensor) -> None:

@@ -26,11 +26,11 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from audioup.fixed import FixedModule
-from audioup.functional import check_choice, check_positive, per_axis
+from audioup.functional import along, check_choice, check_positive, per_axis
 from audioup.interpolation import bspline
 from audioup.layer import set_weight_
-from audioup.subpixel import SubPixelConv1d, interleave, separate
-from audioup.transposed import TransposedConv1d
+from audioup.subpixel import SubPixelConv, interleave, separate
+from audioup.transposed import TransposedConv
 
 LayerT = TypeVar("LayerT", bound=nn.Module)
 
@@ -60,7 +60,7 @@ def project(kernel: Tensor, stride: int | Sequence[int], order: int) -> Tensor:
     strides = _strides(kernel, stride)
     lengths = kernel.shape[-len(strides) :]
     for axis, (length, step) in enumerate(zip(lengths, strides, strict=True), start=-len(strides)):
-        kernel = _along(kernel, torch.from_numpy(_projection(length, step, order)).to(kernel), axis)
+        kernel = along(kernel, torch.from_numpy(_projection(length, step, order)).to(kernel), axis)
     return kernel
 
 
@@ -112,7 +112,8 @@ def regular(layer: LayerT, order: int = 1, init: Literal["factor", "project"] = 
     2 leaves two, so it wants ``L = 3 stride``.
 
     Args:
-        layer: `TransposedConv1d`, `SubPixelConv1d`, or ``torch.nn.ConvTranspose1d`` / ``ConvTranspose2d``.
+        layer: A transposed or sub-pixel convolution of this library, for sound or images, or
+            ``torch.nn.ConvTranspose1d`` / ``ConvTranspose2d``.
         order: ``p >= 1``.
         init: ``"factor"`` draws the weight anew as ``B_p * w`` with a white ``w``, which begins far cleaner on signals
             that vary than a projected one, and gives it the root mean square of the weight it replaces: call
@@ -128,21 +129,22 @@ def regular(layer: LayerT, order: int = 1, init: Literal["factor", "project"] = 
             kernel is dilated, or the layer is held at an order already.
 
     Example:
+        >>> from audioup import TransposedConv1d
         >>> layer = regular(TransposedConv1d(4, 2, 24, 8), order=2)
         >>> regularity_order(layer.weight, layer.stride)
         2
     """
     check_positive("order", order)
     check_choice("init", init, ("factor", "project"))
-    if isinstance(layer, (TransposedConv1d, SubPixelConv1d)):
-        strides: tuple[int, ...] = (layer.stride,)
+    if isinstance(layer, (TransposedConv, SubPixelConv)):
+        strides = layer.strides
     elif isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d)):
         strides = tuple(layer.stride)
         if any(step != 1 for step in layer.dilation):
             raise ValueError(f"layer must not be dilated, got dilation={layer.dilation}")
     else:
         raise TypeError(
-            "layer must be a TransposedConv1d, SubPixelConv1d or torch.nn.ConvTranspose1d / 2d (a resize-convolution "
+            "layer must be a transposed or sub-pixel convolution (a resize-convolution "
             f"has the order of its mode), got {type(layer).__name__}"
         )
     if any(isinstance(module, RegularWeight) for module in layer.modules()):
@@ -150,7 +152,7 @@ def regular(layer: LayerT, order: int = 1, init: Literal["factor", "project"] = 
     weight = layer.weight
     if not isinstance(weight, Tensor if parametrize.is_parametrized(layer, "weight") else nn.Parameter):
         raise ValueError("layer.weight is no parameter: remove the old form of weight norm first")
-    held = RegularWeight(weight, strides, order, subpixel=isinstance(layer, SubPixelConv1d))
+    held = RegularWeight(weight, strides, order, subpixel=isinstance(layer, SubPixelConv))
     parametrize.register_parametrization(layer, "weight", held)
     if init == "factor":
         set_weight_(layer, held.draw(weight))
@@ -184,7 +186,7 @@ class RegularWeight(FixedModule):
         """Project ``weight``."""
         taps = interleave(weight, self.stride) if self.subpixel else weight
         for axis in range(len(self.stride)):
-            taps = _along(taps, self._fixed(f"projection_{axis}", weight), axis - len(self.stride))
+            taps = along(taps, self._fixed(f"projection_{axis}", weight), axis - len(self.stride))
         return separate(taps, self.stride) if self.subpixel else taps
 
     def right_inverse(self, weight: Tensor) -> Tensor:
@@ -202,7 +204,7 @@ class RegularWeight(FixedModule):
         shape[2:] = [factor.shape[0] for factor in factors]
         taps = torch.randn(shape, device=like.device, dtype=dtype)
         for axis, factor in enumerate(factors, start=-len(factors)):
-            taps = _along(taps, factor, axis)
+            taps = along(taps, factor, axis)
         weight = separate(taps, self.stride) if self.subpixel else taps
         return (weight * (like.detach().to(dtype).norm() / weight.norm())).to(like.dtype)
 
@@ -216,10 +218,6 @@ def _strides(kernel: Tensor, stride: int | Sequence[int]) -> tuple[int, ...]:
     if kernel.dim() < len(strides):
         raise ValueError(f"kernel must have one axis per stride {strides}, got shape {tuple(kernel.shape)}")
     return strides
-
-
-def _along(taps: Tensor, matrix: Tensor, axis: int) -> Tensor:
-    return taps @ matrix if axis == -1 else (taps.movedim(axis, -1) @ matrix).movedim(-1, axis)
 
 
 @lru_cache(maxsize=64)

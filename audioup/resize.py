@@ -1,17 +1,102 @@
 """Resize-convolution: interpolation by a fixed filter, then a learned convolution at the output rate, in one kernel."""
 
+import itertools
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import Unpack
 
 from audioup.fixed import FixedModule
-from audioup.functional import check_positive, context, extend, upsample1d
+from audioup.functional import along, check_input, context, extend, upsample1d, upsample2d
 from audioup.interpolation import interpolation_filter
-from audioup.layer import LayerOptions, UpsamplingLayer1d
+from audioup.layer import LayerOptions, UpsamplingLayer, UpsamplingLayer1d, UpsamplingLayer2d
 
 
-class ResizeConv1d(FixedModule, UpsamplingLayer1d):
+class ResizeConv(FixedModule, UpsamplingLayer):
+    """The family: the kernel is a fixed interpolation filter convolved with the weight."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int],
+        mode: str,
+        zeros: int,
+        rolloff: float,
+        separable: bool | None,
+        options: LayerOptions,
+    ) -> None:
+        sizes, strides = self._per_axis("kernel_size", kernel_size), self._per_axis("stride", stride)
+        filters = [interpolation_filter(mode, step, zeros, rolloff) for step in strides]
+        self._filter_lengths = tuple(map(len, filters))
+        super().__init__(in_channels, out_channels, kernel_size, stride, **options)
+        self.mode = mode
+        self.zeros = zeros
+        self.rolloff = rolloff
+        self.separable = separable
+        for axis, (taps, size) in enumerate(zip(filters, sizes, strict=True)):
+            # h[l] = sum_q w[q] a[l - (k - 1 - q)]: row q holds the filter, shifted so that the weight is flipped.
+            shifts = [F.pad(taps, (size - 1 - q, q)) for q in range(size)]
+            self._fix(f"filter_{axis}", taps, self.weight)
+            self._fix(f"filter_matrix_{axis}", torch.stack(shifts), self.weight)
+        self.reset_parameters()
+
+    def kernel(self) -> Tensor:
+        """Return the folded kernel, shape ``(in_channels, out_channels / groups, *(La + kernel_size - 1))``."""
+        folded: Tensor = self.weight
+        for axis in range(self.axes):
+            folded = along(folded, self._fixed(f"filter_matrix_{axis}", self.weight), axis - self.axes)
+        return folded.unflatten(0, (self.groups, -1)).transpose(1, 2).flatten(0, 1)  # from (g out, in, *L)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Upsample ``x`` of shape ``(batch, in_channels, T)`` or ``(batch, in_channels, H, W)``; see the layer."""
+        if not (self._fewer_when_separable() if self.separable is None else self.separable):
+            return super().forward(x)
+        check_input(x, self.in_channels, self.axes)
+        reach = [context(n, s, c) for n, s, c in zip(self.kernel_lengths, self.strides, self.origins, strict=True)]
+        z = extend(x, reach, self.padding_mode)
+        for axis, (left, _) in enumerate(reach):
+            z = self._interpolate(z, axis)
+            # y[n] = b + sum_q w[q] z[n + c - (k - 1) + q], where z begins `left` frames before x.
+            first = self.strides[axis] * left + self.origins[axis] - (self.kernel_sizes[axis] - 1)
+            wanted = self.strides[axis] * x.shape[axis - self.axes] + self.kernel_sizes[axis] - 1
+            z = z.narrow(axis - self.axes, first, wanted)
+        convolve = F.conv1d if self.axes == 1 else F.conv2d
+        return convolve(z, self.weight, self.bias, groups=self.groups)
+
+    def extra_repr(self) -> str:
+        """Describe the layer as its constructor call."""
+        words = self._changed(zeros=6, rolloff=1.0, separable=None)
+        return ", ".join([super().extra_repr(), f"mode={self.mode!r}", *words])
+
+    def _interpolate(self, x: Tensor, axis: int) -> Tensor:
+        # Channel by channel along one axis, the first sample at tap 0.
+        taps = self._fixed(f"filter_{axis}", self.weight)
+        if self.axes == 1:
+            kernel = taps.expand(self.in_channels, 1, -1)
+            return upsample1d(x, kernel, self.strides[0], 0, groups=self.in_channels, engine=self.engine)
+        kernel = (taps[:, None] if axis == 0 else taps).expand(
+            self.in_channels, 1, *((-1, 1) if axis == 0 else (1, -1))
+        )
+        stride = (self.strides[0], 1) if axis == 0 else (1, self.strides[1])
+        return upsample2d(x, kernel, stride, 0, groups=self.in_channels, engine=self.engine)
+
+    def _fewer_when_separable(self) -> bool:
+        # Multiply-adds for each input channel and sample; the second axis is interpolated at the rate of the first.
+        outputs = self.out_channels // self.groups
+        rates = itertools.accumulate(self.strides, initial=1)
+        interpolation = sum(length * rate for length, rate in zip(self._filter_lengths, rates, strict=False))
+        convolution = outputs * math.prod(self.kernel_sizes) * math.prod(self.strides)
+        return interpolation + convolution < outputs * math.prod(self.kernel_lengths)
+
+    def _kernel_lengths(self) -> tuple[int, ...]:
+        return tuple(n + k - 1 for n, k in zip(self._filter_lengths, self.kernel_sizes, strict=True))
+
+
+class ResizeConv1d(ResizeConv, UpsamplingLayer1d):
     """Upsample by interpolating and then convolving, computed by one folded kernel.
 
     ``kernel_size`` counts taps at the output rate; ``weight`` has shape ``(out_channels, in_channels / groups,
@@ -38,7 +123,7 @@ class ResizeConv1d(FixedModule, UpsamplingLayer1d):
             output, and fewer multiply-adds when ``out (La + kernel_size - 1) > La + out kernel_size stride``, ``out``
             being the outputs of a group, as for a long sinc. ``None`` counts and chooses. ``engine`` is that of the
             folded kernel, and of the interpolation.
-        options: See `audioup.layer.UpsamplingLayer1d`, also for attributes and errors.
+        options: See `audioup.layer.UpsamplingLayer`, also for attributes and errors.
 
     Source: Odena, Dumoulin & Olah, "Deconvolution and Checkerboard Artifacts" (Distill, 2016); Pons et al., "Upsampling
     artifacts in neural audio synthesis" (ICASSP 2021).
@@ -62,49 +147,47 @@ class ResizeConv1d(FixedModule, UpsamplingLayer1d):
         separable: bool | None = None,
         **options: Unpack[LayerOptions],
     ) -> None:
-        check_positive("kernel_size", kernel_size)
-        taps = interpolation_filter(mode, stride, zeros, rolloff)
-        # h[l] = sum_q w[q] a[l - (k - 1 - q)]: row q holds the filter, shifted so that the weight is flipped.
-        shifts = [F.pad(taps, (kernel_size - 1 - q, q)) for q in range(kernel_size)]
-        self._filter_length = len(taps)
-        super().__init__(in_channels, out_channels, kernel_size, stride, **options)
-        self.mode = mode
-        self.zeros = zeros
-        self.rolloff = rolloff
-        self.separable = separable
-        self._fix("filter", taps, self.weight)
-        self._fix("filter_matrix", torch.stack(shifts), self.weight)
-        self.reset_parameters()
+        super().__init__(in_channels, out_channels, kernel_size, stride, mode, zeros, rolloff, separable, options)
 
-    def kernel(self) -> Tensor:
-        """Return the folded kernel, shape ``(in_channels, out_channels / groups, La + kernel_size - 1)``."""
-        folded = self.weight @ self._fixed("filter_matrix", self.weight)  # (g out, in, L)
-        return folded.unflatten(0, (self.groups, -1)).transpose(1, 2).flatten(0, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Upsample ``x`` of shape ``(batch, in_channels, T)`` or ``(in_channels, T)`` to ``stride * T`` samples."""
-        if not (self._fewer_when_separable() if self.separable is None else self.separable):
-            return super().forward(x)
-        left, right = context(self.kernel_length, self.stride, self.origin)
-        extended = extend(x, [(left, right)], self.padding_mode)
-        taps = self._fixed("filter", self.weight).expand(self.in_channels, 1, -1)
-        z = upsample1d(extended, taps, self.stride, origin=0, groups=self.in_channels, engine=self.engine)
-        # y[n] = b + sum_q w[q] z[n + c - (k - 1) + q], where z begins `left` frames before x.
-        first = self.stride * left + self.origin - (self.kernel_size - 1)
-        z = z.narrow(-1, first, self.stride * x.shape[-1] + self.kernel_size - 1)
-        return F.conv1d(z, self.weight, self.bias, groups=self.groups)
+class ResizeConv2d(ResizeConv, UpsamplingLayer2d):
+    """Upsample images by interpolating and then convolving, computed by one folded kernel.
 
-    def _fewer_when_separable(self) -> bool:
-        # Multiply-adds for each input channel and frame.
-        outputs = self.out_channels // self.groups
-        folded = outputs * self.kernel_length
-        return self._filter_length + outputs * self.kernel_size * self.stride < folded
+    `ResizeConv1d` along both axes, with a filter for either. Away from the edges the layer equals
+    ``torch.nn.functional.interpolate(mode=...)`` and ``torch.nn.Conv2d(padding="same")``; a constant stays constant,
+    without a checkerboard, whatever is learned.
 
-    def extra_repr(self) -> str:
-        """Describe the layer as its constructor call."""
-        return ", ".join(
-            [super().extra_repr(), f"mode={self.mode!r}", *self._changed(zeros=6, rolloff=1.0, separable=None)]
-        )
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: Taps of the learned convolution, at the output rate, for both axes or a pair.
+        stride: Output samples per input sample, for both axes or a pair.
+        mode: As in `ResizeConv1d`; ``"bilinear"`` and ``"bicubic"`` are ``"linear"`` and ``"cubic"`` along both axes.
+        zeros: Zero crossings on either side of the sinc.
+        rolloff: Cut-off of the sinc as a share of the input's Nyquist frequency.
+        separable: Interpolate one axis after the other and then convolve; ``None`` counts multiply-adds and chooses.
+        options: See `audioup.layer.UpsamplingLayer`, also for attributes and errors.
 
-    def _kernel_length(self) -> int:
-        return self._filter_length + self.kernel_size - 1
+    Source: Odena, Dumoulin & Olah, "Deconvolution and Checkerboard Artifacts" (Distill, 2016).
+
+    Example:
+        >>> layer = ResizeConv2d(8, 4, 3, 2, mode="bilinear")
+        >>> layer(torch.randn(1, 8, 5, 6)).shape, layer.kernel_length
+        (torch.Size([1, 4, 10, 12]), (6, 6))
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        *,
+        mode: str = "nearest",
+        zeros: int = 6,
+        rolloff: float = 1.0,
+        separable: bool | None = None,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        mode = {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode)
+        super().__init__(in_channels, out_channels, kernel_size, stride, mode, zeros, rolloff, separable, options)

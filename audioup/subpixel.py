@@ -1,5 +1,6 @@
 """Sub-pixel convolution: one kernel per phase is learned at the input rate, and the phases are interleaved."""
 
+import math
 from typing import Literal
 
 from torch import Tensor
@@ -7,10 +8,41 @@ from typing_extensions import Unpack
 
 from audioup.functional import check_choice
 from audioup.init import icnr_
-from audioup.layer import LayerOptions, UpsamplingLayer1d
+from audioup.layer import LayerOptions, UpsamplingLayer, UpsamplingLayer1d, UpsamplingLayer2d
 
 
-class SubPixelConv1d(UpsamplingLayer1d):
+class SubPixelConv(UpsamplingLayer):
+    """The family: the weight holds the phases of the kernel as channels."""
+
+    def kernel(self) -> Tensor:
+        """Return the interleaved phases, shape ``(in_channels, out_channels / groups, *(kernel_size * stride))``."""
+        taps = interleave(self.weight, self.strides)  # (g out, in, *L)
+        return taps.unflatten(0, (self.groups, -1)).transpose(1, 2).flatten(0, 1)
+
+    def extra_repr(self) -> str:
+        """Describe the layer as its constructor call."""
+        return ", ".join([super().extra_repr(), *self._changed(init="icnr")])
+
+    def _begin(self, init: Literal["icnr", "default"]) -> None:
+        check_choice("init", init, ("icnr", "default"))
+        self.init = init
+        self.reset_parameters()
+
+    def _kernel_lengths(self) -> tuple[int, ...]:
+        return tuple(k * s for k, s in zip(self.kernel_sizes, self.strides, strict=True))
+
+    def _draw(self) -> Tensor:
+        weight = super()._draw()
+        return icnr_(weight, self.strides) if self.init == "icnr" else weight
+
+    def _by_output(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        return (self.out_channels, math.prod(self.strides)), tuple(range(1, 3 + self.axes))
+
+    def _weight_shape(self) -> tuple[int, ...]:
+        return self.out_channels * math.prod(self.strides), self.in_channels // self.groups, *self.kernel_sizes
+
+
+class SubPixelConv1d(SubPixelConv, UpsamplingLayer1d):
     """Upsample by convolving to ``stride`` times the channels at the input rate and interleaving them in time.
 
     ``kernel_size`` counts taps at the input rate, so the composite kernel has ``kernel_size * stride`` taps; ``weight``
@@ -26,7 +58,7 @@ class SubPixelConv1d(UpsamplingLayer1d):
         stride: Output samples per input frame.
         init: ``"icnr"`` starts with equal phases (no tone on a constant input at step 0), ``"default"`` with
             independent ones.
-        options: See `audioup.layer.UpsamplingLayer1d`, also for attributes and errors.
+        options: See `audioup.layer.UpsamplingLayer`, also for attributes and errors.
 
     Source: Shi et al., "Real-Time Single Image and Video Super-Resolution" (CVPR 2016); Aitken et al., "Checkerboard
     artifact free sub-pixel convolution" (2017).
@@ -48,31 +80,46 @@ class SubPixelConv1d(UpsamplingLayer1d):
         **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, **options)
-        check_choice("init", init, ("icnr", "default"))
-        self.init = init
-        self.reset_parameters()
+        self._begin(init)
 
-    def kernel(self) -> Tensor:
-        """Return the interleaved phases, shape ``(in_channels, out_channels / groups, kernel_size * stride)``."""
-        taps = interleave(self.weight, (self.stride,))  # (g out, in, L)
-        return taps.unflatten(0, (self.groups, -1)).transpose(1, 2).flatten(0, 1)
 
-    def extra_repr(self) -> str:
-        """Describe the layer as its constructor call."""
-        return ", ".join([super().extra_repr(), *self._changed(init="icnr")])
+class SubPixelConv2d(SubPixelConv, UpsamplingLayer2d):
+    """Upsample images by convolving to ``stride_1 * stride_2`` times the channels and interleaving them.
 
-    def _kernel_length(self) -> int:
-        return self.kernel_size * self.stride
+    `SubPixelConv1d` along both axes: ``weight`` is ``(out_channels * stride_1 * stride_2, in_channels / groups,
+    *kernel_size)``. Channel ``(o * stride_1 + r_1) * stride_2 + r_2`` is phase ``(r_1, r_2)`` of ``o``, the order
+    of ``torch.nn.PixelShuffle``. For odd sizes the layer equals ``torch.nn.Conv2d(padding="same")`` and
+    ``PixelShuffle``, but for the bias, one per output channel.
 
-    def _draw(self) -> Tensor:
-        weight = super()._draw()
-        return icnr_(weight, self.stride) if self.init == "icnr" else weight
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output, after interleaving.
+        kernel_size: Taps at the input rate, for both axes or a pair.
+        stride: Output samples per input sample, for both axes or a pair.
+        init: ``"icnr"`` or ``"default"``.
+        options: See `audioup.layer.UpsamplingLayer`, also for attributes and errors.
 
-    def _by_output(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        return (self.out_channels, self.stride), (1, 2, 3)
+    Source: Shi et al., "Real-Time Single Image and Video Super-Resolution" (CVPR 2016); Aitken et al., "Checkerboard
+    artifact free sub-pixel convolution" (2017).
 
-    def _weight_shape(self) -> tuple[int, int, int]:
-        return self.out_channels * self.stride, self.in_channels // self.groups, self.kernel_size
+    Example:
+        >>> import torch
+        >>> SubPixelConv2d(8, 4, 3, 2)(torch.randn(1, 8, 5, 6)).shape
+        torch.Size([1, 4, 10, 12])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        *,
+        init: Literal["icnr", "default"] = "icnr",
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, **options)
+        self._begin(init)
 
 
 def interleave(weight: Tensor, stride: tuple[int, ...]) -> Tensor:

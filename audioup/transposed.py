@@ -3,10 +3,27 @@
 from torch import Tensor
 from typing_extensions import Unpack
 
-from audioup.layer import LayerOptions, UpsamplingLayer1d
+from audioup.layer import LayerOptions, UpsamplingLayer, UpsamplingLayer1d, UpsamplingLayer2d
 
 
-class TransposedConv1d(UpsamplingLayer1d):
+class TransposedConv(UpsamplingLayer):
+    """The family: the weight is the kernel."""
+
+    def kernel(self) -> Tensor:
+        """Return the weight itself, shape ``(in_channels, out_channels / groups, *kernel_size)``."""
+        return self.weight
+
+    def _kernel_lengths(self) -> tuple[int, ...]:
+        return self.kernel_sizes
+
+    def _weight_shape(self) -> tuple[int, ...]:
+        return self.in_channels, self.out_channels // self.groups, *self.kernel_sizes
+
+    def _by_output(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        return (self.groups, self.in_channels // self.groups), (1, *range(3, 3 + self.axes))
+
+
+class TransposedConv1d(TransposedConv, UpsamplingLayer1d):
     """Upsample by a freely learned kernel.
 
     ``torch.nn.ConvTranspose1d`` with an output of exactly ``stride * T`` samples, whatever the kernel. ``kernel_size``
@@ -16,7 +33,7 @@ class TransposedConv1d(UpsamplingLayer1d):
     (kernel_size - stride) % 2``. The gain at DC differs from phase to phase unless trained otherwise: a constant input
     comes out with tones at multiples of ``fs_out / stride``, also where ``stride`` divides ``kernel_size``.
 
-    See `audioup.layer.UpsamplingLayer1d` for the arguments, attributes and errors.
+    See `audioup.layer.UpsamplingLayer` for the arguments, attributes and errors.
 
     Source: Odena, Dumoulin & Olah, "Deconvolution and Checkerboard Artifacts" (Distill, 2016); Pons et al., "Upsampling
     artifacts in neural audio synthesis" (ICASSP 2021).
@@ -33,15 +50,30 @@ class TransposedConv1d(UpsamplingLayer1d):
         super().__init__(in_channels, out_channels, kernel_size, stride, **options)
         self.reset_parameters()
 
-    def kernel(self) -> Tensor:
-        """Return the weight itself, shape ``(in_channels, out_channels / groups, kernel_size)``."""
-        return self.weight
 
-    def _kernel_length(self) -> int:
-        return self.kernel_size
+class TransposedConv2d(TransposedConv, UpsamplingLayer2d):
+    """Upsample images by a freely learned kernel; `TransposedConv1d` along both axes.
 
-    def _weight_shape(self) -> tuple[int, int, int]:
-        return self.in_channels, self.out_channels // self.groups, self.kernel_size
+    ``torch.nn.ConvTranspose2d`` with an output of exactly ``stride`` times the input; its state dict loads as it is.
+    Where the gain at DC differs from phase to phase, a constant comes out as a checkerboard.
 
-    def _by_output(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        return (self.groups, self.in_channels // self.groups), (1, 3)
+    See `audioup.layer.UpsamplingLayer` for the arguments, attributes and errors.
+
+    Source: Odena, Dumoulin & Olah, "Deconvolution and Checkerboard Artifacts" (Distill, 2016).
+
+    Example:
+        >>> import torch
+        >>> TransposedConv2d(8, 4, 4, 2)(torch.randn(1, 8, 5, 6)).shape
+        torch.Size([1, 4, 10, 12])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, **options)
+        self.reset_parameters()
