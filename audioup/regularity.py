@@ -153,9 +153,9 @@ def regular(layer: LayerT, order: int = 1, init: Literal["factor", "project"] = 
     if not isinstance(weight, Tensor if parametrize.is_parametrized(layer, "weight") else nn.Parameter):
         raise ValueError("layer.weight is no parameter: remove the old form of weight norm first")
     held = RegularWeight(weight, strides, order, subpixel=isinstance(layer, SubPixelConv))
+    start = held.draw(weight) if init == "factor" else weight.detach().clone()
     parametrize.register_parametrization(layer, "weight", held)
-    if init == "factor":
-        set_weight_(layer, held.draw(weight))
+    set_weight_(layer, start)
     return layer
 
 

@@ -77,3 +77,16 @@ def pixel_shuffle(x, stride):
             for t in range(x.shape[1]):
                 y[o, t * stride + r] = x[o * stride + r, t]
     return y
+
+
+def upsample2d(x, h, stride, origin, bias=None, groups=1, padding_mode="zeros"):
+    """`upsample1d` along both axes, term by term, for x of shape (channels, height, width)."""
+    _, outputs, tall, _ = h.shape
+    rows = np.moveaxis(x, 2, 1).reshape(-1, x.shape[1])  # (channels width, height)
+    y = np.zeros((outputs * groups, stride[0] * x.shape[1], stride[1] * x.shape[2]))
+    for down in range(y.shape[1]):
+        for m in range(-((tall - 1 - down - origin[0]) // stride[0]), (down + origin[0]) // stride[0] + 1):
+            row = extended(rows, m, padding_mode).reshape(len(x), -1)  # one line of the image
+            taps = h[:, :, down - stride[0] * m + origin[0]]
+            y[:, down] += upsample1d(row, taps, stride[1], origin[1], groups=groups, padding_mode=padding_mode)
+    return y if bias is None else y + np.asarray(bias)[:, None, None]

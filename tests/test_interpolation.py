@@ -122,3 +122,31 @@ def test_filter_refuses_stride(stride, mode):
 def test_filter_refuses(name, value):
     with pytest.raises(ValueError, match=rf"^{name} must"):
         interpolation_filter(**({"mode": "sinc", "stride": 2} | {name: value}))
+
+
+@pytest.mark.parametrize("stride", STRIDES, ids=lambda stride: f"stride{stride}")
+def test_cubic_is_torchs_bicubic_up_to_the_edges(stride):
+    x = noise(2, 1, 7)
+    y = interpolate(x, interpolation_filter("cubic", stride), stride, "replicate")
+    expected = F.interpolate(x[:, :, None], size=(1, 7 * stride), mode="bicubic", align_corners=False)
+    assert_close(y, expected[:, :, 0])
+
+
+@pytest.mark.parametrize("order", range(1, 7), ids=lambda order: f"order{order}")
+@pytest.mark.parametrize("stride", STRIDES, ids=lambda stride: f"stride{stride}")
+def test_bspline_is_ones_convolved(stride, order):
+    taps, expected = interpolation_filter(f"bspline-{order}", stride), np.ones(1)
+    for _ in range(order):
+        expected = np.convolve(expected, np.ones(stride))
+    assert_close(taps, expected / stride ** (order - 1))
+    assert len(taps) == order * (stride - 1) + 1
+    delay = (len(taps) - stride) / 2 - (len(taps) - stride + 1) // 2
+    assert delay == (-0.5 if order % 2 == stride % 2 == 0 else 0)
+
+
+@pytest.mark.parametrize(
+    "mode", ["bspline-0", "bspline-", "bspline--1", "bspline-2.0", "bspline-01", "Bspline-2", 3, None], ids=repr
+)
+def test_filter_refuses_names(mode):
+    with pytest.raises(ValueError, match=r"^mode must"):
+        interpolation_filter(mode, 2)

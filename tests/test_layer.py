@@ -21,6 +21,7 @@ FAMILIES = {
     "resize-nearest": ResizeConv1d,
     "resize-linear": partial(ResizeConv1d, mode="linear"),
     "resize-sinc": partial(ResizeConv1d, mode="sinc", zeros=2, rolloff=0.9),
+    "resize-bspline": partial(ResizeConv1d, mode="bspline-3"),
 }
 SHAPES = [(1, 1), (4, 1), (4, 2), (5, 2), (3, 3), (4, 3), (3, 5), (16, 8), (9, 8)]  # kernel_size, stride
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")

@@ -161,3 +161,21 @@ def test_zero_padding_bends_a_constant_at_the_edges():
 def test_layer_refuses(name, value):
     with pytest.raises(ValueError, match=rf"^{name} must"):
         ResizeConv1d(2, 2, 3, 2, **({"mode": "sinc"} | {name: value}))
+
+
+@pytest.mark.parametrize("causal", [False, True], ids=["centred", "causal"])
+@pytest.mark.parametrize("padding_mode", ["zeros", "reflect", "replicate", "circular"])
+@pytest.mark.parametrize("mode", [*MODES, "cubic", "bspline-3"])
+@pytest.mark.parametrize("stride", range(1, 6), ids=lambda stride: f"stride{stride}")
+def test_separable_is_the_folded_layer(stride, mode, padding_mode, causal):
+    options = {"padding_mode": padding_mode, "causal": causal, "groups": 2, "zeros": 2, "dtype": torch.float64}
+    for kernel_size in SIZES:
+        x, results = noise(2, 4, 14), []
+        for separable in (False, True):
+            layer = ResizeConv1d(4, 6, kernel_size, stride, mode=mode, separable=separable, **options)
+            layer.load_state_dict({"weight": noise(6, 2, kernel_size), "bias": noise(6)})
+            z = x.clone().requires_grad_()
+            y = layer(z)
+            results.append((y, *torch.autograd.grad(y.square().sum(), (z, layer.weight, layer.bias))))
+        for folded, separate in zip(*results, strict=True):
+            assert_close(separate, folded)
