@@ -58,6 +58,7 @@ def project(kernel: Tensor, stride: int | Sequence[int], order: int) -> Tensor:
         tensor([2., 4., 2.])
     """
     strides = _strides(kernel, stride)
+    check_positive("order", order)
     lengths = kernel.shape[-len(strides) :]
     for axis, (length, step) in enumerate(zip(lengths, strides, strict=True), start=-len(strides)):
         kernel = along(kernel, torch.from_numpy(_projection(length, step, order)).to(kernel), axis)
@@ -223,7 +224,6 @@ def _strides(kernel: Tensor, stride: int | Sequence[int]) -> tuple[int, ...]:
 @lru_cache(maxsize=64)
 def _factor(length: int, stride: int, order: int) -> np.ndarray:
     # Row j is B_p, j taps late: w -> w @ factor is the convolution B_p * w.
-    check_positive("order", order)
     free = length - order * (stride - 1)
     if free < 1:
         raise ValueError(
