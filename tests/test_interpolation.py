@@ -15,6 +15,7 @@ STRIDES = range(1, 10)
 FILTERS = [
     pytest.param("nearest", {}, id="nearest"),
     pytest.param("linear", {}, id="linear"),
+    pytest.param("cubic", {}, id="cubic"),
     *(
         pytest.param("sinc", {"zeros": zeros, "rolloff": rolloff}, id=f"sinc-zeros{zeros}-rolloff{rolloff}")
         for zeros in (1, 2, 6, 16)
@@ -32,7 +33,9 @@ def interpolate(x, taps, stride, padding_mode="zeros"):
 def test_filter(stride, mode, options):
     taps = interpolation_filter(mode, stride, **options)
     assert taps.dtype == torch.float64
-    reach = {"nearest": 1, "linear": 2, "sinc": 2 * options.get("zeros", 0)}[mode]
+    reach = {"nearest": 1, "linear": 2, "cubic": 4, "sinc": 2 * options.get("zeros", 0)}[mode]
+    if stride == 1 and mode == "cubic":
+        reach = 2  # no taps of zero
     assert len(taps) == stride * reach - (stride % 2 if mode != "nearest" else 0)
     assert max(abs(taps[r::stride].sum().item() - 1) for r in range(stride)) < 1e-14
     assert (taps - taps.flip(0)).abs().max() < 1e-15

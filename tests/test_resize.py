@@ -14,7 +14,7 @@ from audioup.interpolation import interpolation_filter
 one_thread = reference.one_thread
 STRIDES = range(1, 10)
 SIZES = range(1, 8)
-MODES = ("nearest", "linear", "sinc")
+MODES = ("nearest", "linear", "cubic", "sinc", "bspline-3")
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
@@ -179,3 +179,55 @@ def test_separable_is_the_folded_layer(stride, mode, padding_mode, causal):
             results.append((y, *torch.autograd.grad(y.square().sum(), (z, layer.weight, layer.bias))))
         for folded, separate in zip(*results, strict=True):
             assert_close(separate, folded)
+
+
+@pytest.mark.parametrize(
+    ("mode", "kernel_size", "stride", "outputs", "groups", "separable"),
+    [
+        # La + out k s against out (La + k - 1)
+        ("sinc", 9, 8, 64, 1, True),  # 96 + 72 out < 104 out
+        ("sinc", 9, 8, 3, 1, False),  # 96 + 216 = 104 * 3
+        ("sinc", 9, 8, 4, 1, True),
+        ("sinc", 9, 8, 64, 16, True),  # 4 outputs a group
+        ("sinc", 9, 8, 48, 16, False),  # 3
+        ("nearest", 9, 8, 64, 1, False),
+        ("linear", 9, 8, 64, 1, False),
+        ("cubic", 1, 8, 64, 1, True),  # 32 + 8 out < 32 out
+    ],
+    ids=str,
+)
+def test_layer_counts_multiply_adds(mode, kernel_size, stride, outputs, groups, separable, monkeypatch):
+    layer = ResizeConv1d(16, outputs, kernel_size, stride, mode=mode, groups=groups)
+    x = noise(1, 16, 8, dtype=torch.float32)
+    expected = ResizeConv1d.kernel
+    folds = []
+    monkeypatch.setattr(ResizeConv1d, "kernel", lambda self: folds.append(1) or expected(self))
+    layer(x)
+    assert bool(folds) != separable
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5])
+def test_separable_is_folded_in_every_shape(frames):
+    torch.manual_seed(0)
+    for options in ({"bias": False}, {"groups": 4}, {"causal": True, "engine": "polyphase"}):
+        folded = ResizeConv1d(4, 8, 5, 3, mode="sinc", zeros=2, separable=False, dtype=torch.float64, **options)
+        separable = ResizeConv1d(4, 8, 5, 3, mode="sinc", zeros=2, separable=True, dtype=torch.float64, **options)
+        separable.load_state_dict(folded.state_dict())
+        x = noise(2, 4, frames)
+        assert_close(separable(x), folded(x))
+        assert_close(separable(x[0]), folded(x)[0])
+    with pytest.raises(ValueError, match=r"^x must have at least one frame"):
+        separable(noise(2, 4, 0))
+    with pytest.raises(ValueError, match=r"^x must have shape"):
+        separable(noise(2, 3, 5))
+
+
+def test_separable_compiles_and_follows_autocast():
+    layer, x = ResizeConv1d(4, 8, 5, 3, mode="sinc", separable=True), noise(2, 4, 9, dtype=torch.float32)
+    expected = layer(x)
+    assert_close(torch.compile(layer, fullgraph=True, backend="aot_eager")(x), expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(x)
+    assert y.dtype == torch.bfloat16
+    assert_close(y, expected)
+    assert "separable=True" in repr(layer)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from reference import assert_close, noise
 
-from audioup import tonal_fraction, tone_response
+from audioup import project, rectified_tones, tonal_fraction, tone_response
 from audioup.functional import upsample1d
 
 STRIDES = range(1, 10)
@@ -121,3 +121,56 @@ def test_measure_refuses_stride(measure, stride):
 def test_measure_refuses_an_empty_kernel(measure, shape):
     with pytest.raises(ValueError, match=r"^kernel must"):
         measure(torch.ones(shape), 2)
+
+
+# ------------------------------------------------------------------------------------ what a rectifier makes of it
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.1, 0.5])
+@pytest.mark.parametrize("stride", [2, 3, 4, 8])
+def test_rectified_lines_are_as_predicted(stride, slope):
+    # A Gaussian moving average of three frames, through an order-1 kernel, then a leaky rectifier; two channels in.
+    torch.manual_seed(stride)
+    kernel = project(noise(2, 3, 2 * stride + 1, seed=stride), stride, 1)
+    average = torch.tensor([0.5, 1.0, 0.8], dtype=torch.float64)
+    correlation = torch.stack([average[: 3 - lag] @ average[lag:] for lag in range(3)])
+    frames = 400_000
+    x = torch.nn.functional.conv1d(torch.randn(2, 1, frames + 2, dtype=torch.float64), average[None, None])[:, 0]
+    y = torch.nn.functional.leaky_relu(upsample1d(x, kernel, stride, stride // 2 + 1), slope)
+    means = y.unflatten(-1, (-1, stride)).mean(-2)
+    measured = torch.fft.fft(means).abs()[:, 1 : stride // 2 + 1] / stride
+    predicted = rectified_tones(kernel, stride, correlation, slope)
+    assert predicted.shape == (3, stride // 2)
+    assert (measured - predicted).abs().max() < 0.02 * predicted.max()
+    assert predicted.max() > 0.005
+
+
+def test_rectified_lines_by_hand():
+    kernel = torch.tensor([[[3.0, 0.0, 4.0, 0.0]]])  # sigma 5 and 0 for white noise, 7 and 0 for a constant
+    scale = 1 / math.sqrt(2 * math.pi) / 2
+    assert rectified_tones(kernel, 2, torch.ones(1)).item() == pytest.approx(5 * scale)
+    assert rectified_tones(kernel, 2, torch.ones(5)).item() == pytest.approx(7 * scale)
+    assert rectified_tones(kernel, 2, torch.tensor([1.0, -1.0])).item() == pytest.approx(1 * scale)
+    assert rectified_tones(kernel, 2, torch.ones(1), 1.0).item() == 0  # no rectifier
+
+
+def test_equal_phases_make_no_rectified_line():
+    kernel = noise(2, 3, 5).repeat_interleave(4, -1)
+    assert rectified_tones(kernel, 4, torch.tensor([1.0, 0.5])).max() < 1e-15
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "correlation", "message"),
+    [
+        (torch.ones(3, 4), 2, torch.ones(1), "kernel must have shape"),
+        (torch.ones(1, 1, 0), 2, torch.ones(1), "kernel must have shape"),
+        (torch.ones(1, 1, 4), 2, torch.ones(1, 1), "autocorrelation must have shape"),
+        (torch.ones(1, 1, 4), 2, torch.ones(0), "autocorrelation must have shape"),
+        (torch.ones(1, 1, 4), 2, torch.tensor([1.0, -3.0]), "autocorrelation is none of a signal"),
+        (torch.ones(1, 1, 4), 0, torch.ones(1), "stride must"),
+    ],
+    ids=str,
+)
+def test_rectified_lines_refuse(kernel, stride, correlation, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        rectified_tones(kernel, stride, correlation)
