@@ -11,8 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audioup.checks import check_choice, check_positive
+from audioup.engines import PADDING_MODES, PaddingMode, extend
 from audioup.fixed import FixedModule
-from audioup.functional import PADDING_MODES, PaddingMode, check_choice, check_positive, context, extend
+from audioup.functional import context
 from audioup.interpolation import interpolation_filter
 
 NO_DIVISION_BY_ZERO = 1e-9  # BigVGAN's

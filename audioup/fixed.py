@@ -32,3 +32,8 @@ class FixedModule(nn.Module):
         for name, design in self._designs.items():
             setattr(self, name, design.to(self.get_buffer(name)))
         return self
+
+
+def along(taps: Tensor, matrix: Tensor, axis: int) -> Tensor:
+    """Multiply a tensor by a matrix along one of its axes, counted from the end: ``taps @ matrix`` for the last."""
+    return taps @ matrix if axis == -1 else (taps.movedim(axis, -1) @ matrix).movedim(-1, axis)

@@ -9,19 +9,12 @@ Transposed convolution, sub-pixel convolution and resize-convolution differ only
 """
 
 import math
-from collections.abc import Sequence
-from typing import Literal
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-Engine = Literal["auto", "transposed", "polyphase"]
-PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
-
-PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
-ENGINES = ("auto", "transposed", "polyphase")
-LONG_INPUT = 16384  # frames of all signals of a batch from which the polyphase engine pays
+from audioup import engines
+from audioup.checks import check_choice, check_input, check_positive, pair
+from audioup.engines import ENGINES, PADDING_MODES, Engine, PaddingMode
 
 
 def upsample1d(
@@ -142,7 +135,7 @@ def pixel_shuffle_1d(x: Tensor, stride: int) -> Tensor:
     check_positive("stride", stride)
     if x.dim() < 2 or x.shape[-2] % stride:
         raise ValueError(f"x must have shape (..., channels * {stride}, T), got {tuple(x.shape)}")
-    return _shuffle(x, (stride,))
+    return engines.shuffle(x, (stride,))
 
 
 def pixel_shuffle_2d(x: Tensor, stride: int | tuple[int, int]) -> Tensor:
@@ -174,7 +167,7 @@ def pixel_shuffle_2d(x: Tensor, stride: int | tuple[int, int]) -> Tensor:
     phases = math.prod(strides)
     if x.dim() < 3 or x.shape[-3] % phases:
         raise ValueError(f"x must have shape (..., channels * {phases}, H, W), got {tuple(x.shape)}")
-    return _shuffle(x, strides)
+    return engines.shuffle(x, strides)
 
 
 def context(kernel_length: int, stride: int, origin: int) -> tuple[int, int]:
@@ -195,78 +188,6 @@ def context(kernel_length: int, stride: int, origin: int) -> tuple[int, int]:
     return max(0, (kernel_length - 1 - origin) // stride), max(0, (stride - 1 + origin) // stride)
 
 
-def extend(x: Tensor, reach: Sequence[tuple[int, int]], padding_mode: str) -> Tensor:
-    """Go on beyond the edges of a signal or an image.
-
-    Args:
-        x: Tensor of shape ``(batch, channels, T)`` or ``(batch, channels, H, W)``.
-        reach: Frames to put before and after, for each of the last axes.
-        padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``.
-
-    Returns:
-        Tensor of shape ``(batch, channels, before + T + after)``, or so for both axes.
-
-    Raises:
-        ValueError: If an axis is too short to be reflected or wrapped as far.
-    """
-    if padding_mode == "zeros" or not any(map(any, reach)):
-        return _pad(x, reach)
-    for frames, far in zip(x.shape[-len(reach) :], map(max, reach), strict=True):
-        longest = {"reflect": frames - 1, "circular": frames}.get(padding_mode)
-        if longest is not None and far > longest:
-            raise ValueError(
-                f"padding_mode {padding_mode!r} needs x of more than {far - (padding_mode == 'circular')} frames for "
-                f"this kernel, got {frames}"
-            )
-    return F.pad(x, [n for both in reversed(reach) for n in both], mode=padding_mode)
-
-
-def along(taps: Tensor, matrix: Tensor, axis: int) -> Tensor:
-    """Multiply a tensor by a matrix along one of its axes, counted from the end: ``taps @ matrix`` for the last."""
-    return taps @ matrix if axis == -1 else (taps.movedim(axis, -1) @ matrix).movedim(-1, axis)
-
-
-def check_positive(name: str, value: int) -> None:
-    """Raise `ValueError` unless ``value`` is an integer of at least 1 (a bool is not an integer here)."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
-
-
-def per_axis(stride: int | Sequence[int]) -> tuple[int, ...]:
-    """Return one stride for every upsampled axis, checked; a single number stands for one axis."""
-    strides = tuple(stride) if isinstance(stride, Sequence) else (stride,)
-    if not strides:
-        raise ValueError("stride must be an integer >= 1 or one for every axis, got none")
-    for step in strides:
-        check_positive("stride", step)
-    return strides
-
-
-def check_input(x: Tensor, channels: int, axes: int) -> None:
-    """Raise `ValueError` unless ``x`` has ``channels``, before ``axes`` axes, perhaps a batch, and is not empty."""
-    frames = "T" if axes == 1 else "H, W"
-    if x.dim() not in (1 + axes, 2 + axes) or x.shape[-1 - axes] != channels:
-        raise ValueError(
-            f"x must have shape (batch, {channels}, {frames}) or ({channels}, {frames}), got {tuple(x.shape)}"
-        )
-    if min(x.shape[-axes:]) < 1:
-        raise ValueError(f"x must have at least one frame, got {tuple(x.shape)}")
-
-
-def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise `ValueError` unless ``value`` is one of ``choices``."""
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
-
-
-def pair(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
-    """Return ``value`` for both axes of an image; `ValueError` unless it is one number or two."""
-    values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(values) != 2:
-        raise ValueError(f"{name} must be one integer or a pair, got {value!r}")
-    return values
-
-
 def _upsample(
     x: Tensor,
     kernel: Tensor,
@@ -285,10 +206,10 @@ def _upsample(
     if padding_mode == "zeros":
         reach = [(0, 0)] * axes  # the operator itself takes what lies outside as zero
     else:
-        x = extend(x, reach, padding_mode)
+        x = engines.extend(x, reach, padding_mode)
     if engine == "auto":
-        engine = _faster_engine(x, kernel)
-    compute = _polyphase if engine == "polyphase" else _transposed
+        engine = engines.faster(x, kernel)
+    compute = engines.polyphase if engine == "polyphase" else engines.transposed
     return compute(x, kernel, stride, origin, bias, groups, reach)
 
 
@@ -322,96 +243,3 @@ def _check(
         raise ValueError(f"groups must divide in_channels = {inputs}, got {groups}")
     if bias is not None and bias.shape != (kernel.shape[1] * groups,):
         raise ValueError(f"bias must have shape ({kernel.shape[1] * groups},), got {tuple(bias.shape)}")
-
-
-def _faster_engine(x: Tensor, kernel: Tensor) -> Engine:
-    # Timed on two CPU cores with HiFi-GAN's upsamplers: polyphase is 1.0 to 1.5 times as fast on long inputs without
-    # gradients, slower on all others. A traced graph must not depend on the length it was traced with.
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
-        return "transposed"
-    learning = torch.is_grad_enabled() and (x.requires_grad or kernel.requires_grad)
-    frames = x.shape[0] * math.prod(x.shape[2:])
-    return "polyphase" if not learning and frames >= LONG_INPUT else "transposed"
-
-
-def _pad(x: Tensor, amounts: Sequence[tuple[int, int]]) -> Tensor:
-    # F.pad takes the last axis first.
-    flat = [n for before, after in reversed(amounts) for n in (before, after)]
-    return F.pad(x, flat) if any(flat) else x
-
-
-def _fill_then_crop(x: Tensor, amounts: Sequence[tuple[int, int]]) -> Tensor:
-    # F.pad alone refuses to crop more than the signal holds before it fills the other end.
-    if any(min(both) < 0 < max(both) for both in amounts):
-        x = _pad(x, [(max(before, 0), max(after, 0)) for before, after in amounts])
-        amounts = [(min(before, 0), min(after, 0)) for before, after in amounts]
-    return _pad(x, amounts)
-
-
-def _transposed(
-    x: Tensor,
-    kernel: Tensor,
-    stride: tuple[int, ...],
-    origin: tuple[int, ...],
-    bias: Tensor | None,
-    groups: int,
-    reach: Sequence[tuple[int, int]],
-) -> Tensor:
-    convolve = F.conv_transpose1d if len(stride) == 1 else F.conv_transpose2d
-    # Uncropped, the transposed convolution of T + left + right frames has (T + left + right - 1) s + L samples, and
-    # the wanted s T begin at index c + s left. What is too much at its ends (or missing, < 0):
-    spare = [
-        (c + s * left, length - s * (1 - right) - c)
-        for length, s, c, (left, right) in zip(kernel.shape[2:], stride, origin, reach, strict=True)
-    ]
-    if all(before >= 0 and 0 <= before - after < s for (before, after), s in zip(spare, stride, strict=True)):
-        padding = tuple(before for before, _ in spare)
-        return convolve(x, kernel, bias, stride, padding, tuple(before - after for before, after in spare), groups)
-    common = tuple(max(0, min(both)) for both in spare)
-    y = convolve(x, kernel, None, stride, common, 0, groups)
-    y = _fill_then_crop(y, [(n - before, n - after) for (before, after), n in zip(spare, common, strict=True)])
-    # After the fill, so that the bias reaches every sample; in the type that autocast chose.
-    return y if bias is None else y + bias.view(-1, *[1] * len(stride)).to(y.dtype)
-
-
-def _polyphase(
-    x: Tensor,
-    kernel: Tensor,
-    stride: tuple[int, ...],
-    origin: tuple[int, ...],
-    bias: Tensor | None,
-    groups: int,
-    reach: Sequence[tuple[int, int]],
-) -> Tensor:
-    # With n = s t + r and j = t - m:  y[s t + r] = sum_j x[t - j] h[r + c + s j]  for first <= j <= last.
-    axes = len(stride)
-    first = [-((s - 1 + c) // s) for s, c in zip(stride, origin, strict=True)]
-    last = [(n - 1 - c) // s for n, s, c in zip(kernel.shape[2:], stride, origin, strict=True)]
-    frames = [b - a + 1 for a, b in zip(first, last, strict=True)]
-    lead = [-(c + s * a) for s, c, a in zip(stride, origin, first, strict=True)]
-    tail = [f * s - n - a for f, s, n, a in zip(frames, stride, kernel.shape[2:], lead, strict=True)]
-    taps = _pad(kernel, list(zip(lead, tail, strict=True))).unflatten(0, (groups, -1))  # (g, in, out, *(j s))
-    for d in reversed(range(axes)):
-        taps = taps.unflatten(3 + d, (frames[d], stride[d]))
-    # (g, in, out, j, s, ...) -> (g out s ..., in, j, ...), with j reversed because conv correlates.
-    taps = taps.flip([3 + 2 * d for d in range(axes)])
-    taps = taps.permute(0, 2, *(4 + 2 * d for d in range(axes)), 1, *(3 + 2 * d for d in range(axes)))
-    weight = taps.reshape(-1, kernel.shape[0] // groups, *frames)
-    wanted = [(b - left, -a - right) for a, b, (left, right) in zip(first, last, reach, strict=True)]
-    padding = tuple(before if before == after >= 0 else 0 for before, after in wanted)  # native padding saves a copy
-    x = _fill_then_crop(x, [(before - n, after - n) for (before, after), n in zip(wanted, padding, strict=True)])
-    phase_bias = None if bias is None else bias.repeat_interleave(math.prod(stride))
-    convolve = F.conv1d if axes == 1 else F.conv2d
-    return _shuffle(convolve(x, weight, phase_bias, padding=padding, groups=groups), stride)
-
-
-def _shuffle(x: Tensor, stride: tuple[int, ...]) -> Tensor:
-    # (..., C s_1 s_2, H, W) -> (..., C, H, s_1, W, s_2) -> (..., C, H s_1, W s_2)
-    axes = len(stride)
-    phases = x.unflatten(-1 - axes, (-1, *stride))
-    lead = phases.dim() - 2 * axes
-    order = [lead + k * axes + d for d in range(axes) for k in (1, 0)]
-    interleaved = phases.permute(*range(lead), *order)
-    return interleaved.reshape(
-        *interleaved.shape[:lead], *(n * s for n, s in zip(x.shape[-axes:], stride, strict=True))
-    )

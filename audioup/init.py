@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from audioup.functional import per_axis
+from audioup.checks import per_axis
 from audioup.layer import UpsamplingLayer, set_weight_
 
 LayerT = TypeVar("LayerT", bound=UpsamplingLayer)

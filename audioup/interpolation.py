@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audioup.functional import check_positive
+from audioup.checks import check_positive
 
 MODES = ("nearest", "linear", "cubic", "sinc", "bspline-1", "bspline-2", "...")
 

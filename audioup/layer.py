@@ -6,17 +6,9 @@ from typing import ClassVar, TypedDict
 import torch
 from torch import Tensor, nn
 
-from audioup.functional import (
-    ENGINES,
-    PADDING_MODES,
-    Engine,
-    PaddingMode,
-    check_choice,
-    check_positive,
-    pair,
-    upsample1d,
-    upsample2d,
-)
+from audioup.checks import check_choice, check_positive, pair
+from audioup.engines import ENGINES, PADDING_MODES, Engine, PaddingMode
+from audioup.functional import upsample1d, upsample2d
 
 
 class LayerOptions(TypedDict, total=False):

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from audioup.functional import check_positive
+from audioup.checks import check_positive
 from audioup.slowtime import FAINTEST_DBFS, HALF_BANDWIDTH_HZ, fit_lines, untestable
 
 Audio = torch.Tensor | NDArray[np.floating[Any]]

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from audioup.fixed import FixedModule
-from audioup.functional import along, check_choice, check_positive, per_axis
+from audioup.checks import check_choice, check_positive, per_axis
+from audioup.fixed import FixedModule, along
 from audioup.interpolation import bspline
 from audioup.layer import set_weight_
 from audioup.subpixel import SubPixelConv, interleave, separate

@@ -8,8 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import Unpack
 
-from audioup.fixed import FixedModule
-from audioup.functional import along, check_input, context, extend, upsample1d, upsample2d
+from audioup.checks import check_input
+from audioup.engines import extend
+from audioup.fixed import FixedModule, along
+from audioup.functional import context, upsample1d, upsample2d
 from audioup.interpolation import interpolation_filter
 from audioup.layer import LayerOptions, UpsamplingLayer, UpsamplingLayer1d, UpsamplingLayer2d
 

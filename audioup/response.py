@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audioup.functional import check_positive, context
+from audioup.checks import check_positive
+from audioup.functional import context
 
 IMAGE_BAND = (0.01, 0.45)  # cycles per input frame, where images and pass-band are compared
 GRID = 89  # frequencies within that band

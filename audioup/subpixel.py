@@ -6,7 +6,7 @@ from typing import Literal
 from torch import Tensor
 from typing_extensions import Unpack
 
-from audioup.functional import check_choice
+from audioup.checks import check_choice
 from audioup.init import icnr_
 from audioup.layer import LayerOptions, UpsamplingLayer, UpsamplingLayer1d, UpsamplingLayer2d
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from audioup.functional import check_positive
+from audioup.checks import check_positive
 
 
 def tone_response(kernel: Tensor, stride: int) -> Tensor:

@@ -11,7 +11,7 @@ from reference import assert_close, noise
 from scipy.signal import upfirdn
 from torch import nn
 
-from audioup import functional
+from audioup import engines
 from audioup.functional import context, pixel_shuffle_1d, upsample1d
 
 one_thread = reference.one_thread
@@ -384,9 +384,9 @@ def test_operator_refuses_an_input_too_short_to_extend(padding_mode, frames, ori
 def test_auto_takes_the_polyphase_engine_for_long_inputs_without_gradients(monkeypatch):
     used = []
     for name in ("transposed", "polyphase"):
-        compute = getattr(functional, f"_{name}")
+        compute = getattr(engines, name)
         spy = lambda *arguments, name=name, compute=compute: used.append(name) or compute(*arguments)  # noqa: E731
-        monkeypatch.setattr(functional, f"_{name}", spy)
+        monkeypatch.setattr(engines, name, spy)
     h = noise(1, 1, 4)
     for batch, frames in [(1, 16383), (1, 16384), (2, 8192), (3, 100)]:
         upsample1d(noise(batch, 1, frames), h, 2, 1)

@@ -12,7 +12,8 @@ from reference import assert_close, noise
 from torch import nn
 
 from audioup import ResizeConv2d, SubPixelConv2d, TransposedConv2d, regular, regularity_order
-from audioup.functional import extend, pixel_shuffle_2d, upsample1d, upsample2d
+from audioup.engines import extend
+from audioup.functional import pixel_shuffle_2d, upsample1d, upsample2d
 
 one_thread = reference.one_thread
 FAMILIES = {

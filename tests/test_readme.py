@@ -9,7 +9,7 @@ README = Path(__file__).parent.parent / "README.md"
 
 
 def test_the_layer_swap_example_runs_and_says_what_it_claims(capsys: pytest.CaptureFixture[str]) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+    example, *others = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
     assert len(example.splitlines()) <= 12
     exec(compile(example, str(README), "exec"), {})
     lines = capsys.readouterr().out.splitlines()
@@ -17,6 +17,9 @@ def test_the_layer_swap_example_runs_and_says_what_it_claims(capsys: pytest.Capt
     levels = [float(re.findall(r"(-?\d+|-inf) dB", line)[0]) for line in lines]
     assert levels[0] > -20
     assert max(levels[1:]) < -120
+    assert len(others) == 2
+    for example in others:
+        exec(compile(example, str(README), "exec"), {})
 
 
 def test_the_test_command_is_the_one_that_ci_runs() -> None:
