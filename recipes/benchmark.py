@@ -29,7 +29,7 @@ SINC_STAGES = ((16, 512, 256, 8, 32), (16, 128, 64, 8, 32), (16, 64, 32, 2, 4096
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Time the library's parts against their peers, forward and backward."""
+    """Time the library's parts against their peers, forward and backward; measure what activations alias."""
 
     out: Path = Path("runs/benchmark")
     """Folder for benchmark.json."""
@@ -62,6 +62,39 @@ def oversampled_activations() -> Iterator[Case]:
                 "alias_free_torch": alias_free_torch.Activation1d(activation, 2, 2, 12, 12),
             }
             yield Case("oversampled activation", f"{name}, {batch} x {channels} x {frames}", x, contenders)
+
+
+@torch.no_grad()
+def measure_aliases() -> list[dict[str, Any]]:
+    """Send sines from 0.02 to 0.46 of the sample rate through activations; return the aliases over the sine, in dB.
+
+    The sines have an odd number of cycles in 4096 samples, so that no alias falls on a harmonic below the Nyquist
+    frequency; what is elsewhere is alias. Medians over the sines.
+    """
+    import alias_free_torch
+
+    samples, sines = 4096, torch.arange(101, 1901, 15)[::2]
+    time_ = torch.arange(3 * samples, dtype=torch.float64)
+    rows = []
+    activations: dict[str, nn.Module] = {"LeakyReLU": nn.LeakyReLU(0.1), "Snake": Snake(1).double()}
+    for name, activation in activations.items():
+        ways: dict[str, nn.Module] = {
+            "plain": activation,
+            "Oversampled(activation, 2)": Oversampled(activation, 2),
+            "alias_free_torch": alias_free_torch.Activation1d(activation, 2, 2, 12, 12).double(),
+            "Oversampled(activation, 2, zeros=16, rolloff=0.9)": Oversampled(activation, 2, zeros=16, rolloff=0.9),
+            "Oversampled(activation, 4, zeros=16, rolloff=0.9)": Oversampled(activation, 4, zeros=16, rolloff=0.9),
+        }
+        for way, layer in ways.items():
+            levels = []
+            for sine in sines.tolist():
+                y = layer(torch.sin(2 * torch.pi * sine / samples * time_)[None, None])[0, 0, samples : 2 * samples]
+                power = torch.fft.rfft(y).abs().square()
+                aliases = power.clone()
+                aliases[::sine] = 0
+                levels.append(float(10 * torch.log10(aliases.sum() / power[sine])))
+            rows.append({"activation": name, "way": way, "aliases_db": statistics.median(levels)})
+    return rows
 
 
 def separable_sinc() -> Iterator[Case]:
@@ -103,8 +136,15 @@ def run(options: Options) -> None:
     for row in rows:
         ratios.setdefault(row["group"], []).append(row["ratio"])
     means = {group: statistics.geometric_mean(values) for group, values in ratios.items()}
+    aliases = measure_aliases()
     machine = {"processor": platform.processor() or platform.machine(), "threads": options.threads}
-    result = {"machine": machine, "torch": torch.__version__, "cases": rows, "geometric_mean_ratio": means}
+    result = {
+        "machine": machine,
+        "torch": torch.__version__,
+        "cases": rows,
+        "geometric_mean_ratio": means,
+        "aliases": aliases,
+    }
     (options.out / "benchmark.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for group, mean in means.items():
         members = [row for row in rows if row["group"] == group]
@@ -114,6 +154,9 @@ def run(options: Options) -> None:
             ours, peer = (1e3 * value for value in row["seconds"].values())
             print(f"  {row['shape']:36} {ours:8.2f} ms  {peer:8.2f} ms  {row['ratio']:5.2f} times as fast")
         print(f"  {'geometric mean':36} {'':25}{mean:5.2f}")
+    print("aliases of a sine over the sine, median, dB")
+    for row in aliases:
+        print(f"  {row['activation']:9}  {row['way']:49} {row['aliases_db']:6.1f}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

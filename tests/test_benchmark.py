@@ -37,6 +37,13 @@ def test_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for row in result["cases"]:
         ours, peer = row["seconds"].values()
         assert row["ratio"] == peer / ours > 0
+    aliases = {(row["activation"], row["way"]): row["aliases_db"] for row in result["aliases"]}
+    assert len(aliases) == 10
+    for name in ("LeakyReLU", "Snake"):
+        twice = aliases[name, "Oversampled(activation, 2)"]
+        assert twice < aliases[name, "plain"] - 5
+        assert abs(twice - aliases[name, "alias_free_torch"]) < 1
+        assert aliases[name, "Oversampled(activation, 4, zeros=16, rolloff=0.9)"] < twice - 10
     assert set(result["geometric_mean_ratio"]) == {"oversampled activation", "separable sinc"}
 
 
