@@ -71,9 +71,7 @@ def filter_response(kernel: Tensor, stride: int) -> FilterResponse:
         raise ValueError(f"kernel must hold taps other than zero, got shape {tuple(kernel.shape)}")
     sines = torch.linspace(*IMAGE_BAND, GRID, dtype=torch.float64)
     copies = torch.arange(1, stride // 2 + 1, dtype=torch.float64)
-    # Up to half the output rate, s / 2 cycles per frame; beyond it the same images are met again.
-    images = torch.stack([copies[:, None] - sines, copies[:, None] + sines])
-    images = torch.where(images <= stride / 2, images, stride - images)
+    images = torch.stack([copies[:, None] - sines, copies[:, None] + sines])  # |H| is even and has the period s
     passed, copied = _power(kernel, sines / stride), _power(kernel, images / stride)
     worst = copied.amax((0, 1))
     at = torch.tensor([0.0, 0.25, 0.45], dtype=torch.float64)

@@ -218,7 +218,8 @@ def test_resize_is_torchs_interpolation_and_convolution(mode, stride, separable,
         ("linear", 6, 3, 2, 64, False),  # 12 + 36 out = 36 out
         ("sinc", 6, 3, 2, 1, True),  # 72 + 36 < 26 * 26
         ("sinc", 1, 3, 2, 1, False),  # 12 + 36 > 36
-        ("sinc", 1, 1, 2, 64, True),  # 12 + 4 out < 16 out
+        ("sinc", 1, 1, 2, 2, True),  # 12 + 4 out < 16 out
+        ("sinc", 1, 1, 2, 1, False),
     ],
     ids=str,
 )
