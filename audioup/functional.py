@@ -157,6 +157,7 @@ def pixel_shuffle_2d(x: Tensor, stride: int | tuple[int, int]) -> Tensor:
     Source: Shi et al., "Real-Time Single Image and Video Super-Resolution" (CVPR 2016), equation 4.
 
     Example:
+        >>> import torch
         >>> pixel_shuffle_2d(torch.tensor([[[1]], [[2]], [[3]], [[4]], [[5]], [[6]]]), (2, 3))
         tensor([[[1, 2, 3],
                  [4, 5, 6]]])
