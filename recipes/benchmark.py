@@ -1,6 +1,6 @@
-"""Time the library against its peers and itself: interleaved runs, medians, ratios.
+"""Time the library against its peers and itself, and measure what speed must not cost: memory, aliases, tones.
 
-    pip install -e '.[recipes,benchmark]' && python recipes/benchmark.py
+    pip install -e '.[benchmark]' && python recipes/benchmark.py
 
 Every contender of a case runs once in each round, in turns, so that a busy machine slows all of them alike. A ratio
 above 1 says how many times as fast the first contender is. Nothing else should run meanwhile.
@@ -21,152 +21,161 @@ import tyro
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from audioup import Oversampled, ResizeConv1d, Snake
+try:
+    from benchmarks import cases
+    from benchmarks.memory import measure_memory
+    from benchmarks.purity import measure_aliases, measure_stride_tones
+except ModuleNotFoundError as error:
+    sys.exit(f"benchmark: {error}; pip install -e '.[benchmark]' brings the peers")
 
-SOUNDS = ((8, 256, 256), (8, 64, 2048), (8, 16, 8192), (1, 64, 6400))  # batch, channels, frames
-SINC_STAGES = ((16, 512, 256, 8, 32), (16, 128, 64, 8, 32), (16, 64, 32, 2, 4096), (1, 128, 64, 8, 800))
+GROUPS: dict[str, Callable[[], Iterator[cases.Case]]] = {
+    "nearest": cases.nearest,
+    "engine": cases.engines,
+    "images": cases.images,
+    "sinc": cases.sincs,
+    "activation": cases.oversampled_activations,
+    "separable": cases.separable,
+    "generator": cases.generators,
+}
+LEAST_ROUNDS = 5
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Time the library's parts against their peers, forward and backward; measure what activations alias."""
+    """Time the library's layers against their peers; measure memory, aliases and stride tones."""
 
     out: Path = Path("runs/benchmark")
-    """Folder for benchmark.json."""
-    rounds: int = 15
+    """Folder for benchmark.json and benchmark.txt."""
+    only: tuple[str, ...] = tuple(GROUPS)
+    """Which cases to time: nearest, engine, images, sinc, activation, separable, generator."""
+    rounds: int = 31
     """In which every contender of a case runs once."""
+    seconds: float = 20.0
+    """After which a case ends early, though not before 5 rounds."""
     threads: int = 2
     """Of torch."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """One comparison: the first contender is ours."""
-
-    group: str
-    shape: str
-    x: Tensor
-    contenders: dict[str, Callable[[Tensor], Tensor]]
-
-
-def oversampled_activations() -> Iterator[Case]:
-    """Activations at twice the rate between filters of 12 taps, against the package that BigVGAN's code came from."""
-    import alias_free_torch
-
-    for batch, channels, frames in SOUNDS:
-        x = torch.randn(batch, channels, frames)
-        activations: dict[str, nn.Module] = {"LeakyReLU": nn.LeakyReLU(0.1), "Snake": Snake(channels)}
-        for name, activation in activations.items():
-            contenders: dict[str, Callable[[Tensor], Tensor]] = {
-                "audioup": Oversampled(activation, 2, zeros=3),
-                "alias_free_torch": alias_free_torch.Activation1d(activation, 2, 2, 12, 12),
-            }
-            yield Case("oversampled activation", f"{name}, {batch} x {channels} x {frames}", x, contenders)
-
-
-@torch.no_grad()
-def measure_aliases() -> list[dict[str, Any]]:
-    """Send sines from 0.02 to 0.46 of the sample rate through activations; return the aliases over the sine, in dB.
-
-    The sines have an odd number of cycles in 4096 samples, so that no alias falls on a harmonic below the Nyquist
-    frequency; what is elsewhere is alias. Medians over the sines.
-    """
-    import alias_free_torch
-
-    samples, sines = 4096, torch.arange(101, 1901, 15)[::2]
-    time_ = torch.arange(3 * samples, dtype=torch.float64)
-    rows = []
-    activations: dict[str, nn.Module] = {"LeakyReLU": nn.LeakyReLU(0.1), "Snake": Snake(1).double()}
-    for name, activation in activations.items():
-        ways: dict[str, nn.Module] = {
-            "plain": activation,
-            "Oversampled(activation, 2)": Oversampled(activation, 2),
-            "alias_free_torch": alias_free_torch.Activation1d(activation, 2, 2, 12, 12).double(),
-            "Oversampled(activation, 2, zeros=16, rolloff=0.9)": Oversampled(activation, 2, zeros=16, rolloff=0.9),
-            "Oversampled(activation, 4, zeros=16, rolloff=0.9)": Oversampled(activation, 4, zeros=16, rolloff=0.9),
-        }
-        for way, layer in ways.items():
-            levels = []
-            for sine in sines.tolist():
-                y = layer(torch.sin(2 * torch.pi * sine / samples * time_)[None, None])[0, 0, samples : 2 * samples]
-                power = torch.fft.rfft(y).abs().square()
-                aliases = power.clone()
-                aliases[::sine] = 0
-                levels.append(float(10 * torch.log10(aliases.sum() / power[sine])))
-            rows.append({"activation": name, "way": way, "aliases_db": statistics.median(levels)})
-    return rows
-
-
-def separable_sinc() -> Iterator[Case]:
-    """Sinc resize-convolution channel by channel, which counting chooses, against the folded kernel."""
-    for batch, inputs, outputs, stride, frames in SINC_STAGES:
-        x = torch.randn(batch, inputs, frames)
-        layers = [
-            ResizeConv1d(inputs, outputs, stride + 1, stride, mode="sinc", separable=way) for way in (True, False)
-        ]
-        layers[1].load_state_dict(layers[0].state_dict())
-        contenders: dict[str, Callable[[Tensor], Tensor]] = dict(zip(("separable", "folded"), layers, strict=True))
-        yield Case("separable sinc", f"{inputs} -> {outputs}, stride {stride}, {batch} x {frames}", x, contenders)
-
-
-def measure(case: Case, rounds: int) -> dict[str, Any]:
-    """Return the medians of forward and backward together, in seconds, and the ratio of the second to the first."""
-    seconds: dict[str, list[float]] = {name: [] for name in case.contenders}
-    for _ in range(rounds + 2):
+def measure(case: cases.Case, rounds: int, seconds: float) -> dict[str, Any]:
+    """Return the median time of every contender, in seconds, and how many times as fast the first is as each other."""
+    times: dict[str, list[float]] = {name: [] for name in case.contenders}
+    end = time.perf_counter() + seconds
+    for done in range(-1, rounds):  # one more, to warm up
+        if done >= LEAST_ROUNDS and time.perf_counter() > end:
+            break
         for name, contender in case.contenders.items():
-            x = case.x.clone().requires_grad_()
-            start = time.perf_counter()
-            contender(x).sum().backward()
-            seconds[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(values[2:]) for name, values in seconds.items()}  # two to warm up
-    ours, peer = medians.values()
-    return {"group": case.group, "shape": case.shape, "seconds": medians, "ratio": peer / ours}
+            times[name].append(_time(contender, case))
+    medians = {name: statistics.median(values[1:]) for name, values in times.items()}
+    ours, *_ = medians.values()
+    ratios = {name: value / ours for name, value in list(medians.items())[1:]}
+    return {
+        "group": case.group,
+        "shape": case.shape,
+        "rounds": len(next(iter(times.values()))) - 1,
+        "seconds": medians,
+        "ratios": ratios,
+    }
+
+
+def _time(contender: Callable[[Tensor], Tensor], case: cases.Case) -> float:
+    x = case.x.clone().requires_grad_(case.backward)
+    if isinstance(contender, nn.Module):
+        contender.zero_grad()
+    start = time.perf_counter()
+    with torch.set_grad_enabled(case.backward):
+        y = contender(x)
+    if case.backward:
+        y.sum().backward()
+    return time.perf_counter() - start
+
+
+def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
+    """Geometric mean and least of the ratios to each peer, for every group; ``best`` is the fastest peer of a case."""
+    groups: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        peers = groups.setdefault(row["group"], {})
+        for name, ratio in {**row["ratios"], "best": min(row["ratios"].values())}.items():
+            peers.setdefault(name, []).append(ratio)
+    return {
+        group: {name: {"mean": statistics.geometric_mean(r), "least": min(r)} for name, r in peers.items()}
+        for group, peers in groups.items()
+    }
+
+
+def format_result(result: dict[str, Any]) -> str:
+    """Lay everything out as tables for people."""
+    machine = result["machine"]
+    lines = [f"{machine['processor']}, {machine['threads']} threads, torch {machine['torch']}; ms, and times as fast"]
+    for group, peers in result["summary"].items():
+        members = [row for row in result["cases"] if row["group"] == group]
+        names = list(members[0]["seconds"])
+        lines += ["", f"{group:40}" + "".join(f"{name:>26}" for name in names)]
+        for row in members:
+            first, *others = (1e3 * value for value in row["seconds"].values())
+            cells = [f"{value:17.2f}  {value / first:6.2f}x" for value in others]
+            lines.append(f"{row['shape']:40}{first:26.2f}" + "".join(cells))
+        for statistic in ("mean", "least"):
+            cells = [f"{peers[name][statistic]:25.2f}x" for name in names[1:]]
+            title = "geometric mean" if statistic == "mean" else "least"
+            lines.append(f"{title:66}" + "".join(cells) + f"   best of them {peers['best'][statistic]:.2f}x")
+    if result["memory"]:
+        names = list(result["memory"][0]["extra_mib"])
+        lines += ["", f"{'peak memory of a step, MiB (parameters)':40}" + "".join(f"{name:>26}" for name in names)]
+        for row in result["memory"]:
+            cells = [f"{row['extra_mib'][name]:16.1f} ({row['parameters_mib'][name]:7.1f})" for name in names]
+            lines.append(f"{row['shape']:40}" + "".join(cells))
+    lines += ["", "tonal fraction of sinc interpolation, dB"]
+    lines += [f"  by {row['stride']}: {row['way']:20} {row['tonal_fraction_db']:7.1f}" for row in result["tones"]]
+    lines += ["", "aliases of a sine over the sine, median, dB"]
+    lines += [f"  {row['activation']:9}  {row['way']:49} {row['aliases_db']:6.1f}" for row in result["aliases"]]
+    return "\n".join(lines)
 
 
 def run(options: Options) -> None:
-    """Time all cases, print a table, write JSON."""
-    if options.rounds < 1 or options.threads < 1:
-        raise ValueError("--rounds and --threads must be at least 1")
+    """Time all cases, print tables, write JSON."""
+    if options.rounds < 1 or options.threads < 1 or options.seconds < 0:
+        raise ValueError("--rounds and --threads must be at least 1, --seconds not negative")
+    if not options.only or not set(options.only) <= set(GROUPS):
+        raise ValueError(f"--only must be among {', '.join(GROUPS)}, got {' '.join(options.only)!r}")
     options.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    cases = [*oversampled_activations(), *separable_sinc()]
-    rows = [measure(case, options.rounds) for case in tqdm(cases, desc="benchmark", unit="case")]
-    ratios: dict[str, list[float]] = {}
-    for row in rows:
-        ratios.setdefault(row["group"], []).append(row["ratio"])
-    means = {group: statistics.geometric_mean(values) for group, values in ratios.items()}
-    aliases = measure_aliases()
-    machine = {"processor": platform.processor() or platform.machine(), "threads": options.threads}
+    rows = []
+    for name in options.only:
+        # One case at a time: a generator holds gigabytes.
+        for case in tqdm(GROUPS[name](), desc=name, unit="case"):
+            rows.append(measure(case, options.rounds, options.seconds))
     result = {
-        "machine": machine,
-        "torch": torch.__version__,
+        "machine": {
+            "processor": _processor(),
+            "threads": options.threads,
+            "torch": torch.__version__,
+        },
         "cases": rows,
-        "geometric_mean_ratio": means,
-        "aliases": aliases,
+        "summary": summarise(rows),
+        "memory": measure_memory(options.threads) if "nearest" in options.only else [],
+        "tones": measure_stride_tones(),
+        "aliases": measure_aliases(),
     }
     (options.out / "benchmark.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    for group, mean in means.items():
-        members = [row for row in rows if row["group"] == group]
-        first, second = members[0]["seconds"]
-        print(f"{group}: {first} against {second}, forward and backward")
-        for row in members:
-            ours, peer = (1e3 * value for value in row["seconds"].values())
-            print(f"  {row['shape']:36} {ours:8.2f} ms  {peer:8.2f} ms  {row['ratio']:5.2f} times as fast")
-        print(f"  {'geometric mean':36} {'':25}{mean:5.2f}")
-    print("aliases of a sine over the sine, median, dB")
-    for row in aliases:
-        print(f"  {row['activation']:9}  {row['way']:49} {row['aliases_db']:6.1f}")
+    text = format_result(result)
+    (options.out / "benchmark.txt").write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+def _processor() -> str:
+    try:
+        names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0].split(":")[1].strip() if names else platform.processor() or platform.machine()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit status: 0 done, 2 bad input or a peer missing."""
+    """Run the command line; return the exit status: 0 done, 2 bad input."""
     options = tyro.cli(Options, args=arguments)
     try:
         run(options)
-    except ImportError as error:
-        print(f"benchmark: {error}; pip install -e '.[benchmark]' brings the peers", file=sys.stderr)
-        return 2
     except (ValueError, OSError) as error:
         print(f"benchmark: {error}", file=sys.stderr)
         return 2
