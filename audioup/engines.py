@@ -5,7 +5,7 @@ Both take one number per upsampled axis, so sound and images are the same code.
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,35 @@ PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 ENGINES = ("auto", "transposed", "polyphase")
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 LONG_INPUT = 16384  # frames of all signals of a batch from which the polyphase engine pays
+
+
+class Geometry(NamedTuple):
+    """All of a kernel but its values; one number per upsampled axis.
+
+    Attributes:
+        lengths: Taps at the output rate.
+        stride: Output samples per input sample.
+        origin: The tap on the first output sample of its own frame.
+        groups: Groups of channels that do not see each other.
+    """
+
+    lengths: tuple[int, ...]
+    stride: tuple[int, ...]
+    origin: tuple[int, ...]
+    groups: int
+
+    @property
+    def first(self) -> list[int]:
+        """Least frame ``j`` that a kernel's tap ``r + c + s j`` can belong to; negative ones are later than its own."""
+        return [-((s - 1 + c) // s) for s, c in zip(self.stride, self.origin, strict=True)]
+
+    @property
+    def context(self) -> list[tuple[int, int]]:
+        """Input frames before and after its own that one output frame depends on."""
+        return [
+            (max(0, (n - 1 - c) // s), max(0, (s - 1 + c) // s))
+            for n, s, c in zip(self.lengths, self.stride, self.origin, strict=True)
+        ]
 
 
 def extend(x: Tensor, reach: Sequence[tuple[int, int]], padding_mode: str) -> Tensor:
@@ -45,15 +74,77 @@ def extend(x: Tensor, reach: Sequence[tuple[int, int]], padding_mode: str) -> Te
     return F.pad(x, [n for both in reversed(reach) for n in both], mode=padding_mode)
 
 
-def faster(x: Tensor, kernel: Tensor) -> Engine:
-    """Choose the engine for an input and a kernel."""
+def faster(x: Tensor, learning: bool, ready: bool) -> Engine:
+    """Choose the engine for an input.
+
+    Args:
+        x: The input, with its batch.
+        learning: Whether a gradient will be asked for.
+        ready: Whether the weight of either engine is at hand already.
+    """
     # Timed on two CPU cores with HiFi-GAN's upsamplers: polyphase is 1.0 to 1.5 times as fast on long inputs without
     # gradients, slower on all others. A traced graph must not depend on the length it was traced with.
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         return "transposed"
-    learning = torch.is_grad_enabled() and (x.requires_grad or kernel.requires_grad)
     frames = x.shape[0] * math.prod(x.shape[2:])
     return "polyphase" if not learning and frames >= LONG_INPUT else "transposed"
+
+
+def arrange(kernel: Tensor, geometry: Geometry, engine: Engine) -> Tensor:
+    """Turn a kernel into the weight that an engine convolves with: itself, or its phases as channels.
+
+    Returns:
+        For ``"polyphase"``, shape ``(out_channels * S, in_channels / groups, *frames)``, where ``S`` is the product of
+        the strides.
+    """
+    if engine != "polyphase":
+        return kernel
+    # With n = s t + r and j = t - m:  y[s t + r] = sum_j x[t - j] h[r + c + s j]  for first <= j <= last.
+    axes = len(geometry.stride)
+    first = geometry.first
+    frames = [
+        (n - 1 - c) // s - a + 1
+        for n, s, c, a in zip(geometry.lengths, geometry.stride, geometry.origin, first, strict=True)
+    ]
+    lead = [-(c + s * a) for s, c, a in zip(geometry.stride, geometry.origin, first, strict=True)]
+    tail = [f * s - n - a for f, s, n, a in zip(frames, geometry.stride, geometry.lengths, lead, strict=True)]
+    taps = _pad(kernel, list(zip(lead, tail, strict=True))).unflatten(0, (geometry.groups, -1))  # (g, in, out, *(j s))
+    for d in reversed(range(axes)):
+        taps = taps.unflatten(3 + d, (frames[d], geometry.stride[d]))
+    # (g, in, out, j, s, ...) -> (g out s ..., in, j, ...), with j reversed because conv correlates.
+    taps = taps.flip([3 + 2 * d for d in range(axes)])
+    taps = taps.permute(0, 2, *(4 + 2 * d for d in range(axes)), 1, *(3 + 2 * d for d in range(axes)))
+    return taps.reshape(-1, kernel.shape[0] // geometry.groups, *frames)
+
+
+def run(
+    x: Tensor, weight: Tensor, geometry: Geometry, bias: Tensor | None, padding_mode: PaddingMode, engine: Engine
+) -> Tensor:
+    """Compute the operator.
+
+    Args:
+        x: Input of shape ``(batch, in_channels, *frames)`` or without ``batch``.
+        weight: What `arrange` gave for the engine.
+        geometry: Sizes of the kernel.
+        bias: One value per output channel, or none.
+        padding_mode: What lies beyond the edges of the input.
+        engine: ``"transposed"`` or ``"polyphase"``.
+
+    Returns:
+        Tensor of shape ``(batch, out_channels, *(stride * frames))``, or without ``batch``.
+
+    Raises:
+        ValueError: If an axis is too short to be reflected or wrapped as far as the kernel reaches.
+    """
+    axes = len(geometry.stride)
+    if x.dim() == 1 + axes:
+        return run(x.unsqueeze(0), weight, geometry, bias, padding_mode, engine).squeeze(0)
+    reach = [(0, 0)] * axes  # the operator itself takes what lies outside as zero
+    if padding_mode != "zeros":
+        reach = geometry.context
+        x = extend(x, reach, padding_mode)
+    compute = _polyphase if engine == "polyphase" else _transposed
+    return compute(x, weight, geometry, bias, reach)
 
 
 def _pad(x: Tensor, amounts: Sequence[tuple[int, int]]) -> Tensor:
@@ -70,63 +161,40 @@ def _fill_then_crop(x: Tensor, amounts: Sequence[tuple[int, int]]) -> Tensor:
     return _pad(x, amounts)
 
 
-def transposed(
-    x: Tensor,
-    kernel: Tensor,
-    stride: tuple[int, ...],
-    origin: tuple[int, ...],
-    bias: Tensor | None,
-    groups: int,
-    reach: Sequence[tuple[int, int]],
+def _transposed(
+    x: Tensor, kernel: Tensor, geometry: Geometry, bias: Tensor | None, reach: Sequence[tuple[int, int]]
 ) -> Tensor:
-    """Compute the operator by one transposed convolution; ``reach`` frames at either end of ``x`` are context."""
+    # By one transposed convolution; `reach` frames at either end of x are context.
+    stride = geometry.stride
     convolve = F.conv_transpose1d if len(stride) == 1 else F.conv_transpose2d
     # Uncropped, the transposed convolution of T + left + right frames has (T + left + right - 1) s + L samples, and
     # the wanted s T begin at index c + s left. What is too much at its ends (or missing, < 0):
     spare = [
         (c + s * left, length - s * (1 - right) - c)
-        for length, s, c, (left, right) in zip(kernel.shape[2:], stride, origin, reach, strict=True)
+        for length, s, c, (left, right) in zip(geometry.lengths, stride, geometry.origin, reach, strict=True)
     ]
     if all(before >= 0 and 0 <= before - after < s for (before, after), s in zip(spare, stride, strict=True)):
         padding = tuple(before for before, _ in spare)
-        return convolve(x, kernel, bias, stride, padding, tuple(before - after for before, after in spare), groups)
+        missing = tuple(before - after for before, after in spare)
+        return convolve(x, kernel, bias, stride, padding, missing, geometry.groups)
     common = tuple(max(0, min(both)) for both in spare)
-    y = convolve(x, kernel, None, stride, common, 0, groups)
+    y = convolve(x, kernel, None, stride, common, 0, geometry.groups)
     y = _fill_then_crop(y, [(n - before, n - after) for (before, after), n in zip(spare, common, strict=True)])
     # After the fill, so that the bias reaches every sample; in the type that autocast chose.
     return y if bias is None else y + bias.view(-1, *[1] * len(stride)).to(y.dtype)
 
 
-def polyphase(
-    x: Tensor,
-    kernel: Tensor,
-    stride: tuple[int, ...],
-    origin: tuple[int, ...],
-    bias: Tensor | None,
-    groups: int,
-    reach: Sequence[tuple[int, int]],
+def _polyphase(
+    x: Tensor, phases: Tensor, geometry: Geometry, bias: Tensor | None, reach: Sequence[tuple[int, int]]
 ) -> Tensor:
-    """Compute the operator by one convolution to all phases, interleaved; the arguments of `transposed`."""
-    # With n = s t + r and j = t - m:  y[s t + r] = sum_j x[t - j] h[r + c + s j]  for first <= j <= last.
-    axes = len(stride)
-    first = [-((s - 1 + c) // s) for s, c in zip(stride, origin, strict=True)]
-    last = [(n - 1 - c) // s for n, s, c in zip(kernel.shape[2:], stride, origin, strict=True)]
-    frames = [b - a + 1 for a, b in zip(first, last, strict=True)]
-    lead = [-(c + s * a) for s, c, a in zip(stride, origin, first, strict=True)]
-    tail = [f * s - n - a for f, s, n, a in zip(frames, stride, kernel.shape[2:], lead, strict=True)]
-    taps = _pad(kernel, list(zip(lead, tail, strict=True))).unflatten(0, (groups, -1))  # (g, in, out, *(j s))
-    for d in reversed(range(axes)):
-        taps = taps.unflatten(3 + d, (frames[d], stride[d]))
-    # (g, in, out, j, s, ...) -> (g out s ..., in, j, ...), with j reversed because conv correlates.
-    taps = taps.flip([3 + 2 * d for d in range(axes)])
-    taps = taps.permute(0, 2, *(4 + 2 * d for d in range(axes)), 1, *(3 + 2 * d for d in range(axes)))
-    weight = taps.reshape(-1, kernel.shape[0] // groups, *frames)
-    wanted = [(b - left, -a - right) for a, b, (left, right) in zip(first, last, reach, strict=True)]
+    # By one convolution to all phases, interleaved; `reach` frames at either end of x are context.
+    last = [a + frames - 1 for a, frames in zip(geometry.first, phases.shape[2:], strict=True)]
+    wanted = [(b - left, -a - right) for a, b, (left, right) in zip(geometry.first, last, reach, strict=True)]
     padding = tuple(before if before == after >= 0 else 0 for before, after in wanted)  # native padding saves a copy
     x = _fill_then_crop(x, [(before - n, after - n) for (before, after), n in zip(wanted, padding, strict=True)])
-    phase_bias = None if bias is None else bias.repeat_interleave(math.prod(stride))
-    convolve = F.conv1d if axes == 1 else F.conv2d
-    return shuffle(convolve(x, weight, phase_bias, padding=padding, groups=groups), stride)
+    phase_bias = None if bias is None else bias.repeat_interleave(math.prod(geometry.stride))
+    convolve = F.conv1d if len(last) == 1 else F.conv2d
+    return shuffle(convolve(x, phases, phase_bias, padding=padding, groups=geometry.groups), geometry.stride)
 
 
 def shuffle(x: Tensor, stride: tuple[int, ...]) -> Tensor:

@@ -10,6 +10,7 @@ Transposed convolution, sub-pixel convolution and resize-convolution differ only
 
 import math
 
+import torch
 from torch import Tensor
 
 from audioup import engines
@@ -186,7 +187,7 @@ def context(kernel_length: int, stride: int, origin: int) -> tuple[int, int]:
         >>> context(16, 8, 4)  # a centred transposed convolution of twice the stride
         (1, 1)
     """
-    return max(0, (kernel_length - 1 - origin) // stride), max(0, (stride - 1 + origin) // stride)
+    return engines.Geometry((kernel_length,), (stride,), (origin,), 1).context[0]
 
 
 def _upsample(
@@ -200,18 +201,11 @@ def _upsample(
     engine: Engine,
 ) -> Tensor:
     _check(x, kernel, stride, origin, bias, groups, padding_mode, engine)
-    axes = len(stride)
-    if x.dim() == 1 + axes:
-        return _upsample(x.unsqueeze(0), kernel, stride, origin, bias, groups, padding_mode, engine).squeeze(0)
-    reach = [context(n, s, c) for n, s, c in zip(kernel.shape[2:], stride, origin, strict=True)]
-    if padding_mode == "zeros":
-        reach = [(0, 0)] * axes  # the operator itself takes what lies outside as zero
-    else:
-        x = engines.extend(x, reach, padding_mode)
+    geometry = engines.Geometry(tuple(kernel.shape[2:]), stride, origin, groups)
     if engine == "auto":
-        engine = engines.faster(x, kernel)
-    compute = engines.polyphase if engine == "polyphase" else engines.transposed
-    return compute(x, kernel, stride, origin, bias, groups, reach)
+        learning = torch.is_grad_enabled() and (x.requires_grad or kernel.requires_grad)
+        engine = engines.faster(x, learning, ready=False)
+    return engines.run(x, engines.arrange(kernel, geometry, engine), geometry, bias, padding_mode, engine)
 
 
 def _check(

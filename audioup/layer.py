@@ -6,9 +6,10 @@ from typing import ClassVar, TypedDict
 import torch
 from torch import Tensor, nn
 
-from audioup.checks import check_choice, check_positive, pair
-from audioup.engines import ENGINES, PADDING_MODES, Engine, PaddingMode
-from audioup.functional import upsample1d, upsample2d
+from audioup import engines
+from audioup.checks import check_choice, check_input, check_positive, pair
+from audioup.engines import ENGINES, PADDING_MODES, Engine, Geometry, PaddingMode
+from audioup.prepared import Prepared
 
 
 class LayerOptions(TypedDict, total=False):
@@ -101,6 +102,8 @@ class UpsamplingLayer(nn.Module):
         spare = [length - step for length, step in zip(self.kernel_lengths, self.strides, strict=True)]
         self.origins = tuple(0 if causal else (n + 1) // 2 for n in spare)
         self.delays = tuple(n / 2 - c for n, c in zip(spare, self.origins, strict=True))
+        self._geometry = Geometry(self.kernel_lengths, self.strides, self.origins, groups)
+        self._prepared = Prepared()
         for name in ("kernel_size", "stride", "kernel_length", "origin", "delay"):
             values = getattr(self, name + "s")
             setattr(self, name, values[0] if self.axes == 1 else values)
@@ -112,6 +115,15 @@ class UpsamplingLayer(nn.Module):
     def kernel(self) -> Tensor:
         """Return the composite kernel, shape ``(in_channels, out_channels / groups, *kernel_length)``."""
         raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Upsample ``x`` to ``stride`` times its length along every upsampled axis; see the layer for shapes."""
+        check_input(x, self.in_channels, self.axes)
+        learning = torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in self.parameters()))
+        ready = self._prepared.suits(self)
+        engine = engines.faster(x, learning, ready) if self.engine == "auto" else self.engine
+        weight = self._prepared.get(self, engine, lambda: self._weight(engine)) if ready else self._weight(engine)
+        return engines.run(x, weight, self._geometry, self.bias, self.padding_mode, engine)
 
     def reset_parameters(self) -> None:
         """Draw weight and bias uniformly within ``1 / sqrt(fan_in)``, as torch's convolutions do."""
@@ -125,6 +137,9 @@ class UpsamplingLayer(nn.Module):
         words = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"]
         words += self._changed(groups=1, padding_mode="zeros", causal=False, engine="auto")
         return ", ".join(words + ["bias=False"] * (self.bias is None))
+
+    def _weight(self, engine: Engine) -> Tensor:
+        return engines.arrange(self.kernel(), self._geometry, engine)
 
     def _changed(self, **defaults: object) -> list[str]:
         return [f"{name}={getattr(self, name)!r}" for name, value in defaults.items() if getattr(self, name) != value]
@@ -159,12 +174,6 @@ class UpsamplingLayer1d(UpsamplingLayer):
     origin: int
     delay: float
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Upsample ``x`` of shape ``(batch, in_channels, T)`` or ``(in_channels, T)`` to ``stride * T`` samples."""
-        return upsample1d(
-            x, self.kernel(), self.stride, self.origin, self.bias, self.groups, self.padding_mode, self.engine
-        )
-
 
 class UpsamplingLayer2d(UpsamplingLayer):
     """Upsample images ``(batch, in_channels, H, W)`` to ``stride`` times ``H`` and ``W``; see `UpsamplingLayer`."""
@@ -175,12 +184,6 @@ class UpsamplingLayer2d(UpsamplingLayer):
     kernel_length: tuple[int, int]
     origin: tuple[int, int]
     delay: tuple[float, float]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Upsample ``x`` of shape ``(batch, in_channels, H, W)`` or ``(in_channels, H, W)``."""
-        return upsample2d(
-            x, self.kernel(), self.stride, self.origin, self.bias, self.groups, self.padding_mode, self.engine
-        )
 
 
 def set_weight_(layer: nn.Module, weight: Tensor) -> None:

@@ -11,7 +11,7 @@ from typing_extensions import Unpack
 from audioup.checks import check_input
 from audioup.engines import extend
 from audioup.fixed import FixedModule, along
-from audioup.functional import context, upsample1d, upsample2d
+from audioup.functional import upsample1d, upsample2d
 from audioup.interpolation import interpolation_filter
 from audioup.layer import LayerOptions, UpsamplingLayer, UpsamplingLayer1d, UpsamplingLayer2d
 
@@ -48,17 +48,18 @@ class ResizeConv(FixedModule, UpsamplingLayer):
 
     def kernel(self) -> Tensor:
         """Return the folded kernel, shape ``(in_channels, out_channels / groups, *(La + kernel_size - 1))``."""
-        folded: Tensor = self.weight
+        # From (g out, in, *k); contiguous before the product rather than after, where it is longer.
+        folded = self.weight.unflatten(0, (self.groups, -1)).transpose(1, 2).flatten(0, 1)
         for axis in range(self.axes):
             folded = along(folded, self._fixed(f"filter_matrix_{axis}", self.weight), axis - self.axes)
-        return folded.unflatten(0, (self.groups, -1)).transpose(1, 2).flatten(0, 1)  # from (g out, in, *L)
+        return folded
 
     def forward(self, x: Tensor) -> Tensor:
         """Upsample ``x`` of shape ``(batch, in_channels, T)`` or ``(batch, in_channels, H, W)``; see the layer."""
         if not (self._fewer_when_separable() if self.separable is None else self.separable):
             return super().forward(x)
         check_input(x, self.in_channels, self.axes)
-        reach = [context(n, s, c) for n, s, c in zip(self.kernel_lengths, self.strides, self.origins, strict=True)]
+        reach = self._geometry.context
         z = extend(x, reach, self.padding_mode)
         for axis, (left, _) in enumerate(reach):
             z = self._interpolate(z, axis)

@@ -384,9 +384,9 @@ def test_operator_refuses_an_input_too_short_to_extend(padding_mode, frames, ori
 def test_auto_takes_the_polyphase_engine_for_long_inputs_without_gradients(monkeypatch):
     used = []
     for name in ("transposed", "polyphase"):
-        compute = getattr(engines, name)
+        compute = getattr(engines, f"_{name}")
         spy = lambda *arguments, name=name, compute=compute: used.append(name) or compute(*arguments)  # noqa: E731
-        monkeypatch.setattr(engines, name, spy)
+        monkeypatch.setattr(engines, f"_{name}", spy)
     h = noise(1, 1, 4)
     for batch, frames in [(1, 16383), (1, 16384), (2, 8192), (3, 100)]:
         upsample1d(noise(batch, 1, frames), h, 2, 1)

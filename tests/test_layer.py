@@ -326,6 +326,73 @@ def test_meta_layer_comes_to_life_from_a_state_dict(family):
     assert torch.equal(layer(x), fresh(x))
 
 
+# ----------------------------------------------------------------------------------------------- graphs and transforms
+
+
+@pytest.fixture
+def no_graphs():
+    """Forget the graphs of other layers: torch compiles one function only a few times."""
+    torch.compiler.reset()
+
+
+@pytest.mark.usefixtures("no_graphs")
+@every_family
+@pytest.mark.parametrize("padding_mode", ["zeros", "reflect"])
+def test_compiles_to_one_graph(family, padding_mode):
+    layer, x = family(2, 3, 5, 3, padding_mode=padding_mode, dtype=torch.float64), noise(2, 2, 19)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    expected = layer(x)
+    assert_close(compiled(x), expected)
+    expected.square().sum().backward()
+    gradients = [value.grad.clone() for value in layer.parameters()]
+    layer.zero_grad()
+    compiled(x).square().sum().backward()
+    for value, gradient in zip(layer.parameters(), gradients, strict=True):
+        assert_close(value.grad, gradient)
+
+
+@pytest.mark.usefixtures("no_graphs")
+@every_family
+def test_a_compiled_graph_serves_all_lengths(family):
+    layer = family(2, 3, 5, 3, dtype=torch.float64)
+    graphs = []
+
+    def count(graph, _):
+        graphs.append(graph)
+        return graph
+
+    compiled = torch.compile(layer, fullgraph=True, dynamic=True, backend=count)
+    for frames in (19, 23, 40, 20000):
+        x = noise(2, 2, frames)
+        with torch.no_grad():
+            assert_close(compiled(x), layer(x))
+    assert len(graphs) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_graphs")
+@every_family
+def test_inductor_computes_the_same(family):
+    layer, x = family(4, 3, 5, 3), noise(2, 4, 19, dtype=torch.float32)
+    assert_close(torch.compile(layer, fullgraph=True)(x), copy.deepcopy(layer).double()(x.double()))
+
+
+@every_family
+def test_transforms_map_over_signals_and_over_weights(family):
+    layer, x = family(2, 3, 5, 3, dtype=torch.float64), noise(4, 2, 9)
+    assert_close(torch.func.vmap(layer)(x), layer(x))
+    assert_close(torch.func.vmap(layer, in_dims=1)(x.unsqueeze(0)), layer(x).unsqueeze(1))
+    others = [family(2, 3, 5, 3, dtype=torch.float64) for _ in range(3)]
+    weights, buffers = torch.func.stack_module_state(others)
+    together = torch.func.vmap(lambda w, b: torch.func.functional_call(layer, (w, b), (x,)))(weights, buffers)
+    assert_close(together, torch.stack([other(x) for other in others]))
+    per_signal = torch.func.vmap(
+        torch.func.grad(lambda w, x: torch.func.functional_call(layer, w, (x,)).square().sum()), in_dims=(None, 0)
+    )(dict(layer.named_parameters()), x)
+    layer(x).square().sum().backward()
+    assert_close(per_signal["weight"].sum(0), layer.weight.grad)
+
+
 # --------------------------------------------------------------------------------------------------------------- types
 
 
