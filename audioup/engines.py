@@ -16,7 +16,7 @@ PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 
 ENGINES = ("auto", "transposed", "polyphase")
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
-LONG_INPUT = 16384  # frames of all signals of a batch from which the polyphase engine pays
+MANY_OUTPUTS = 2**20  # values from which the polyphase engine pays
 
 
 class Geometry(NamedTuple):
@@ -33,11 +33,6 @@ class Geometry(NamedTuple):
     stride: tuple[int, ...]
     origin: tuple[int, ...]
     groups: int
-
-    @property
-    def first(self) -> list[int]:
-        """Least frame ``j`` that a kernel's tap ``r + c + s j`` can belong to; negative ones are later than its own."""
-        return [-((s - 1 + c) // s) for s, c in zip(self.stride, self.origin, strict=True)]
 
     @property
     def context(self) -> list[tuple[int, int]]:
@@ -74,20 +69,22 @@ def extend(x: Tensor, reach: Sequence[tuple[int, int]], padding_mode: str) -> Te
     return F.pad(x, [n for both in reversed(reach) for n in both], mode=padding_mode)
 
 
-def faster(x: Tensor, learning: bool, ready: bool) -> Engine:
+def faster(x: Tensor, outputs: int, groups: int, learning: bool, ready: bool) -> Engine:
     """Choose the engine for an input.
 
     Args:
-        x: The input, with its batch.
+        x: The input.
+        outputs: Values that will come out.
+        groups: Groups of channels that do not see each other.
         learning: Whether a gradient will be asked for.
         ready: Whether the weight of either engine is at hand already.
     """
-    # Timed on two CPU cores with HiFi-GAN's upsamplers: polyphase is 1.0 to 1.5 times as fast on long inputs without
-    # gradients, slower on all others. A traced graph must not depend on the length it was traced with.
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
+    # Timed on two CPU cores with HiFi-GAN's upsamplers (recipes/benchmark.py): without gradients, polyphase is 1.0 to
+    # 1.8 times as fast from so many outputs on, slower below, with gradients (mostly) and channel by channel. A traced
+    # graph must not depend on the length it was traced with.
+    if x.device.type != "cpu" or torch.compiler.is_compiling() or learning or groups > 1:
         return "transposed"
-    frames = x.shape[0] * math.prod(x.shape[2:])
-    return "polyphase" if not learning and frames >= LONG_INPUT else "transposed"
+    return "polyphase" if outputs >= (MANY_OUTPUTS if ready else 4 * MANY_OUTPUTS) else "transposed"
 
 
 def arrange(kernel: Tensor, geometry: Geometry, engine: Engine) -> Tensor:
@@ -99,16 +96,11 @@ def arrange(kernel: Tensor, geometry: Geometry, engine: Engine) -> Tensor:
     """
     if engine != "polyphase":
         return kernel
-    # With n = s t + r and j = t - m:  y[s t + r] = sum_j x[t - j] h[r + c + s j]  for first <= j <= last.
+    # With n + c = s t + r and j = t - m:  y[n] = sum_j x[t - j] h[r + s j]  for 0 <= j < L / s.
     axes = len(geometry.stride)
-    first = geometry.first
-    frames = [
-        (n - 1 - c) // s - a + 1
-        for n, s, c, a in zip(geometry.lengths, geometry.stride, geometry.origin, first, strict=True)
-    ]
-    lead = [-(c + s * a) for s, c, a in zip(geometry.stride, geometry.origin, first, strict=True)]
-    tail = [f * s - n - a for f, s, n, a in zip(frames, geometry.stride, geometry.lengths, lead, strict=True)]
-    taps = _pad(kernel, list(zip(lead, tail, strict=True))).unflatten(0, (geometry.groups, -1))  # (g, in, out, *(j s))
+    frames = [-(-n // s) for n, s in zip(geometry.lengths, geometry.stride, strict=True)]
+    tail = [(0, f * s - n) for f, s, n in zip(frames, geometry.stride, geometry.lengths, strict=True)]
+    taps = _pad(kernel, tail).unflatten(0, (geometry.groups, -1))  # (g, in, out, *(j s))
     for d in reversed(range(axes)):
         taps = taps.unflatten(3 + d, (frames[d], geometry.stride[d]))
     # (g, in, out, j, s, ...) -> (g out s ..., in, j, ...), with j reversed because conv correlates.
@@ -188,23 +180,39 @@ def _polyphase(
     x: Tensor, phases: Tensor, geometry: Geometry, bias: Tensor | None, reach: Sequence[tuple[int, int]]
 ) -> Tensor:
     # By one convolution to all phases, interleaved; `reach` frames at either end of x are context.
-    last = [a + frames - 1 for a, frames in zip(geometry.first, phases.shape[2:], strict=True)]
-    wanted = [(b - left, -a - right) for a, b, (left, right) in zip(geometry.first, last, reach, strict=True)]
+    stride, taps = geometry.stride, phases.shape[2:]
+    # Output n is phase (n + c) mod s of frame (n + c) // s; the frames wanted are first .. T - 1 + last.
+    first = [c // s for s, c in zip(stride, geometry.origin, strict=True)]
+    last = [(s - 1 + c) // s for s, c in zip(stride, geometry.origin, strict=True)]
+    wanted = [(j - 1 - a - left, b - right) for j, a, b, (left, right) in zip(taps, first, last, reach, strict=True)]
     padding = tuple(before if before == after >= 0 else 0 for before, after in wanted)  # native padding saves a copy
     x = _fill_then_crop(x, [(before - n, after - n) for (before, after), n in zip(wanted, padding, strict=True)])
-    phase_bias = None if bias is None else bias.repeat_interleave(math.prod(geometry.stride))
-    convolve = F.conv1d if len(last) == 1 else F.conv2d
-    return shuffle(convolve(x, phases, phase_bias, padding=padding, groups=geometry.groups), geometry.stride)
+    phase_bias = None if bias is None else bias.repeat_interleave(math.prod(stride))
+    convolve = F.conv1d if len(stride) == 1 else F.conv2d
+    z = convolve(x, phases, phase_bias, padding=padding, groups=geometry.groups)
+    return shuffle(z, stride, [c % s for s, c in zip(stride, geometry.origin, strict=True)])
 
 
-def shuffle(x: Tensor, stride: tuple[int, ...]) -> Tensor:
-    """Interleave groups of channels along as many axes as there are strides; see `audioup.functional`."""
+def shuffle(x: Tensor, stride: tuple[int, ...], skip: Sequence[int] | None = None) -> Tensor:
+    """Interleave groups of channels along as many axes as there are strides; see `audioup.functional`.
+
+    Args:
+        x: Tensor of shape ``(..., C s_1 s_2, H, W)``, or with one axis ``(..., C s, T)``.
+        stride: Phases along each axis.
+        skip: Samples to leave out at the beginning of each axis, below its stride; where it is not 0, so many are left
+            out at the end that whole frames remain.
+    """
     # (..., C s_1 s_2, H, W) -> (..., C, H, s_1, W, s_2) -> (..., C, H s_1, W s_2)
     axes = len(stride)
     phases = x.unflatten(-1 - axes, (-1, *stride))
     lead = phases.dim() - 2 * axes
-    order = [lead + k * axes + d for d in range(axes) for k in (1, 0)]
-    interleaved = phases.permute(*range(lead), *order)
-    return interleaved.reshape(
-        *interleaved.shape[:lead], *(n * s for n, s in zip(x.shape[-axes:], stride, strict=True))
-    )
+    phases = phases.permute(*range(lead), *[lead + k * axes + d for d in range(axes) for k in (1, 0)])
+    for d, n in enumerate(skip or ()):
+        if n:
+            frames, phase = lead + 2 * d, lead + 2 * d + 1
+            whole = phases.shape[frames] - 1
+            # Skipping as it interleaves copies once; cropping what is interleaved would copy twice.
+            now = phases.narrow(frames, 0, whole).narrow(phase, n, stride[d] - n)
+            later = phases.narrow(frames, 1, whole).narrow(phase, 0, n)
+            phases = torch.cat([now, later], phase)
+    return phases.reshape(*phases.shape[:lead], *(phases.shape[lead + 2 * d] * s for d, s in enumerate(stride)))

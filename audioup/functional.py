@@ -46,7 +46,7 @@ def upsample1d(
         padding_mode: What lies beyond the edges of the input: ``"zeros"``, ``"reflect"`` (without repeating the edge),
             ``"replicate"`` or ``"circular"``.
         engine: ``"transposed"`` is one ``conv_transpose1d``, ``"polyphase"`` one ``conv1d`` on ``stride`` times the
-            channels whose outputs are interleaved; they agree to rounding. ``"auto"`` is the second for long inputs
+            channels whose outputs are interleaved; they agree to rounding. ``"auto"`` is the second for long outputs
             on a CPU without gradients, where it is faster, and the first otherwise.
 
     Returns:
@@ -204,7 +204,8 @@ def _upsample(
     geometry = engines.Geometry(tuple(kernel.shape[2:]), stride, origin, groups)
     if engine == "auto":
         learning = torch.is_grad_enabled() and (x.requires_grad or kernel.requires_grad)
-        engine = engines.faster(x, learning, ready=False)
+        outputs = x.numel() // kernel.shape[0] * kernel.shape[1] * groups * math.prod(stride)
+        engine = engines.faster(x, outputs, groups, learning, ready=False)
     return engines.run(x, engines.arrange(kernel, geometry, engine), geometry, bias, padding_mode, engine)
 
 

@@ -119,10 +119,17 @@ class UpsamplingLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Upsample ``x`` to ``stride`` times its length along every upsampled axis; see the layer for shapes."""
         check_input(x, self.in_channels, self.axes)
-        learning = torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in self.parameters()))
-        ready = self._prepared.suits(self)
-        engine = engines.faster(x, learning, ready) if self.engine == "auto" else self.engine
-        weight = self._prepared.get(self, engine, lambda: self._weight(engine)) if ready else self._weight(engine)
+        weights = list(self.parameters())
+        ready = self._prepared.suits(self, weights)
+        engine = self.engine
+        if engine == "auto":
+            learning = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *weights))
+            outputs = x.numel() // self.in_channels * self.out_channels * math.prod(self.strides)
+            engine = engines.faster(x, outputs, self.groups, learning, ready)
+        if ready:
+            weight = self._prepared.get([*weights, *self.buffers()], engine, lambda: self._weight(engine))
+        else:
+            weight = self._weight(engine)
         return engines.run(x, weight, self._geometry, self.bias, self.padding_mode, engine)
 
     def reset_parameters(self) -> None:

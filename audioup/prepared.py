@@ -1,6 +1,6 @@
 """What a layer's weights are turned into before they are used, kept for as long as they stay what they were."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,26 +20,26 @@ class Prepared:
         return Prepared, ()
 
     @staticmethod
-    def suits(layer: nn.Module) -> bool:
+    def suits(layer: nn.Module, weights: Sequence[Tensor]) -> bool:
         """Whether nothing but its weights decides what a layer makes of them, and comparing costs less than making.
 
         Not while it is trained, differentiated, traced or cast by autocast; not where the weights are no plain
         parameters (a functional call); not off the CPU, which would have to wait for the answer.
         """
-        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
-        if layer.training or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or traced:
+        if layer.training or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
             return False
-        return all(type(weight) is nn.Parameter and weight.device.type == "cpu" for weight in layer.parameters())
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
+            return False
+        return all(type(weight) is nn.Parameter and weight.device.type == "cpu" for weight in weights)
 
-    def get(self, layer: nn.Module, name: str, make: Callable[[], Tensor]) -> Tensor:
-        """Return what ``make`` makes of the weights that ``layer`` has now.
+    def get(self, weights: Sequence[Tensor], name: str, make: Callable[[], Tensor]) -> Tensor:
+        """Return what ``make`` makes of the weights.
 
         Args:
-            layer: For which `suits` holds.
-            name: Tells apart what is made of one layer.
+            weights: As they are now.
+            name: Tells apart what is made of the same weights.
             make: Called if there is nothing of that name yet or a weight has changed.
         """
-        weights = [*layer.parameters(), *layer.buffers()]
         then, made = self._kept
         with torch.inference_mode(False), torch.no_grad():
             if not (len(then) == len(weights) and all(map(_same, then, weights))):

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from typing_extensions import Unpack
 
 from audioup.checks import check_input
 from audioup.engines import extend
-from audioup.fixed import FixedModule, along
+from audioup.fixed import FixedModule
 from audioup.functional import upsample1d, upsample2d
 from audioup.interpolation import interpolation_filter
 from audioup.layer import LayerOptions, UpsamplingLayer, UpsamplingLayer1d, UpsamplingLayer2d
@@ -48,11 +49,10 @@ class ResizeConv(FixedModule, UpsamplingLayer):
 
     def kernel(self) -> Tensor:
         """Return the folded kernel, shape ``(in_channels, out_channels / groups, *(La + kernel_size - 1))``."""
-        # From (g out, in, *k); contiguous before the product rather than after, where it is longer.
-        folded = self.weight.unflatten(0, (self.groups, -1)).transpose(1, 2).flatten(0, 1)
-        for axis in range(self.axes):
-            folded = along(folded, self._fixed(f"filter_matrix_{axis}", self.weight), axis - self.axes)
-        return folded
+        # One product for both axes, from (g out, in, *k) brought in order before it, while the taps are few.
+        weight = self.weight.unflatten(0, (self.groups, -1)).transpose(1, 2).flatten(0, 1)
+        matrices = [self._fixed(f"filter_matrix_{axis}", self.weight) for axis in range(self.axes)]
+        return (weight.flatten(2) @ reduce(torch.kron, matrices)).unflatten(-1, self.kernel_lengths)
 
     def forward(self, x: Tensor) -> Tensor:
         """Upsample ``x`` of shape ``(batch, in_channels, T)`` or ``(batch, in_channels, H, W)``; see the layer."""

@@ -11,7 +11,7 @@ from reference import assert_close, noise
 from scipy.signal import upfirdn
 from torch import nn
 
-from audioup import engines
+from audioup import TransposedConv1d, engines
 from audioup.functional import context, pixel_shuffle_1d, upsample1d
 
 one_thread = reference.one_thread
@@ -381,16 +381,27 @@ def test_operator_refuses_an_input_too_short_to_extend(padding_mode, frames, ori
         upsample1d(noise(1, frames - 1), h, 2, origin, padding_mode=padding_mode)
 
 
-def test_auto_takes_the_polyphase_engine_for_long_inputs_without_gradients(monkeypatch):
+def test_auto_takes_the_polyphase_engine_for_long_outputs_without_gradients(monkeypatch):
     used = []
     for name in ("transposed", "polyphase"):
         compute = getattr(engines, f"_{name}")
         spy = lambda *arguments, name=name, compute=compute: used.append(name) or compute(*arguments)  # noqa: E731
         monkeypatch.setattr(engines, f"_{name}", spy)
-    h = noise(1, 1, 4)
-    for batch, frames in [(1, 16383), (1, 16384), (2, 8192), (3, 100)]:
+    h, many = noise(1, 2, 4), 2**20  # 4 outputs a frame
+    for batch, frames in [(1, many - 1), (1, many), (2, many // 2), (3, 100)]:
         upsample1d(noise(batch, 1, frames), h, 2, 1)
-    upsample1d(noise(1, 1, 20000), h.clone().requires_grad_(), 2, 1)
+    upsample1d(noise(1, 1, many), h.clone().requires_grad_(), 2, 1)
     with torch.no_grad():
-        upsample1d(noise(1, 1, 20000), h.clone().requires_grad_(), 2, 1)
-    assert used == ["transposed", "polyphase", "polyphase", "transposed", "transposed", "polyphase"]
+        upsample1d(noise(1, 1, many), h.clone().requires_grad_(), 2, 1)
+        upsample1d(noise(2, many), noise(2, 1, 4), 2, 1, groups=2)
+    assert used == ["transposed", "polyphase", "polyphase", "transposed", "transposed", "polyphase", "transposed"]
+    used.clear()
+    layer = TransposedConv1d(1, 2, 4, 2, dtype=torch.float64)
+    x = noise(1, many // 4)
+    layer(x)
+    with torch.no_grad():
+        layer(x)  # the weight of the other engine would have to be made
+        layer.eval()(x)
+        layer(x[:, 1:])
+    layer(x)
+    assert used == ["transposed", "transposed", "polyphase", "transposed", "transposed"]
