@@ -16,7 +16,7 @@ PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 
 ENGINES = ("auto", "transposed", "polyphase")
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
-MANY_OUTPUTS = 2**20  # values from which the polyphase engine pays
+MANY_OUTPUTS = 3 * 2**18  # values from which the polyphase engine pays
 
 
 class Geometry(NamedTuple):

@@ -22,7 +22,7 @@ class FixedModule(nn.Module):
         self.register_buffer(name, ready, persistent=False)
 
     def _fixed(self, name: str, like: Tensor) -> Tensor:
-        ready = self.get_buffer(name)
+        ready: Tensor = getattr(self, name)
         # Loading with assign=True can change a parameter's type without moving the module.
         same = ready.dtype == like.dtype and ready.device == like.device
         return ready if same else self._designs[name].to(like)

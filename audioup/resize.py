@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -49,10 +48,13 @@ class ResizeConv(FixedModule, UpsamplingLayer):
 
     def kernel(self) -> Tensor:
         """Return the folded kernel, shape ``(in_channels, out_channels / groups, *(La + kernel_size - 1))``."""
-        # One product for both axes, from (g out, in, *k) brought in order before it, while the taps are few.
-        weight = self.weight.unflatten(0, (self.groups, -1)).transpose(1, 2).flatten(0, 1)
-        matrices = [self._fixed(f"filter_matrix_{axis}", self.weight) for axis in range(self.axes)]
-        return (weight.flatten(2) @ reduce(torch.kron, matrices)).unflatten(-1, self.kernel_lengths)
+        # From (g out, in, *k), brought in order before the product, while the taps are few; one product for both axes.
+        taps = self.weight.unflatten(0, (self.groups, -1)).transpose(1, 2).flatten(0, 1)
+        matrix = self._fixed("filter_matrix_0", taps)
+        if self.axes == 1:
+            return taps @ matrix
+        matrix = torch.kron(matrix, self._fixed("filter_matrix_1", taps))
+        return (taps.flatten(2) @ matrix).unflatten(-1, self.kernel_lengths)
 
     def forward(self, x: Tensor) -> Tensor:
         """Upsample ``x`` of shape ``(batch, in_channels, T)`` or ``(batch, in_channels, H, W)``; see the layer."""

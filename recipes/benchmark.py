@@ -2,13 +2,14 @@
 
     pip install -e '.[benchmark]' && python recipes/benchmark.py
 
-Every contender of a case runs once in each round, in turns, so that a busy machine slows all of them alike. A ratio
-above 1 says how many times as fast the first contender is. Nothing else should run meanwhile.
+Every contender of a case runs once in each round, in random order, so that a busy machine slows all of them alike. A
+ratio above 1 says how many times as fast the first contender is. Nothing else should run meanwhile.
 """
 
 import dataclasses
 import json
 import platform
+import random
 import statistics
 import sys
 import time
@@ -60,11 +61,13 @@ def measure(case: cases.Case, rounds: int, seconds: float) -> dict[str, Any]:
     """Return the median time of every contender, in seconds, and how many times as fast the first is as each other."""
     times: dict[str, list[float]] = {name: [] for name in case.contenders}
     end = time.perf_counter() + seconds
+    order, shuffle = list(case.contenders), random.Random(0).shuffle
     for done in range(-1, rounds):  # one more, to warm up
         if done >= LEAST_ROUNDS and time.perf_counter() > end:
             break
-        for name, contender in case.contenders.items():
-            times[name].append(_time(contender, case))
+        shuffle(order)  # each finds the caches and the allocator as another left them
+        for name in order:
+            times[name].append(_time(case.contenders[name], case))
     medians = {name: statistics.median(values[1:]) for name, values in times.items()}
     ours, *_ = medians.values()
     ratios = {name: value / ours for name, value in list(medians.items())[1:]}

@@ -103,11 +103,20 @@ def test_sinc_tones_are_below_the_peers() -> None:
 
 
 def test_ratios_are_what_the_times_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    ticks = iter([0.0, *[t for n in range(4) for t in (n, n + 0.2, n, n + 0.5, n, n + 0.1)]])
-    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: next(ticks))
-    contenders = {"ours": torch.sin, "slow": torch.cos, "fast": torch.tan}
-    row = benchmark.measure(cases.Case("g", "s", torch.ones(2), contenders, True), rounds=3, seconds=1e9)
-    assert row["rounds"] == 3
+    clock = [0.0]
+
+    def taking(seconds: float) -> nn.Module:
+        class Contender(nn.Module):
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                clock[0] += seconds
+                return x
+
+        return Contender()
+
+    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: clock[0])
+    contenders = {"ours": taking(0.2), "slow": taking(0.5), "fast": taking(0.1)}
+    row = benchmark.measure(cases.Case("g", "s", torch.ones(2), contenders, True), rounds=7, seconds=1e9)
+    assert row["rounds"] == 7
     assert row["seconds"] == pytest.approx({"ours": 0.2, "slow": 0.5, "fast": 0.1})
     assert row["ratios"] == pytest.approx({"slow": 2.5, "fast": 0.5})
     other = {**row, "ratios": {"slow": 10.0, "fast": 2.0}}
