@@ -25,6 +25,7 @@ from tqdm import tqdm
 try:
     from benchmarks import cases
     from benchmarks.memory import measure_memory
+    from benchmarks.profile import profile_stages
     from benchmarks.purity import measure_aliases, measure_stride_tones
 except ModuleNotFoundError as error:
     sys.exit(f"benchmark: {error}; pip install -e '.[benchmark]' brings the peers")
@@ -121,6 +122,12 @@ def format_result(result: dict[str, Any]) -> str:
             cells = [f"{peers[name][statistic]:25.2f}x" for name in names[1:]]
             title = "geometric mean" if statistic == "mean" else "least"
             lines.append(f"{title:66}" + "".join(cells) + f"   best of them {peers['best'][statistic]:.2f}x")
+    if result["profile"]:
+        parts = list(result["profile"][0]["milliseconds"])
+        lines += ["", f"{'where a training step goes, ms':60}" + "".join(f"{part:>13}" for part in parts)]
+        for row in result["profile"]:
+            cells = [f"{row['milliseconds'][part]:13.2f}" for part in parts]
+            lines.append(f"{row['shape']:40}{row['layer']:20}" + "".join(cells))
     if result["memory"]:
         names = list(result["memory"][0]["extra_mib"])
         lines += ["", f"{'peak memory of a step, MiB (parameters)':40}" + "".join(f"{name:>26}" for name in names)]
@@ -156,6 +163,7 @@ def run(options: Options) -> None:
         },
         "cases": rows,
         "summary": summarise(rows),
+        "profile": profile_stages() if "nearest" in options.only else [],
         "memory": measure_memory(options.threads) if "nearest" in options.only else [],
         "tones": measure_stride_tones(),
         "aliases": measure_aliases(),

@@ -9,6 +9,7 @@ import pytest
 import reference
 import torch
 from benchmarks import cases, memory
+from benchmarks.profile import profile_step
 from benchmarks.purity import measure_stride_tones
 from torch import nn
 from vocoder.model import GeneratorShape
@@ -132,6 +133,19 @@ def test_a_slow_case_ends_early() -> None:
     assert len(calls) == benchmark.LEAST_ROUNDS + 1
 
 
+def test_profile_tells_products_from_convolutions() -> None:
+    class Products(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x @ torch.ones(x.shape[-1], 1000)
+
+    spent = profile_step(Products(), torch.randn(1, 100, 500))
+    assert spent["convolution"] == 0
+    assert spent["product"] > 0.5 * sum(spent.values())
+    spent = profile_step(nn.Conv1d(100, 100, 9), torch.randn(1, 100, 2000))
+    assert spent["product"] == 0
+    assert spent["convolution"] > 0.5 * sum(spent.values())
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_is_what_a_step_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     class Holds(nn.Module):
@@ -160,6 +174,7 @@ def test_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert list(row["ratios"].values()) == [peer / ours for peer in peers]
     if sys.platform == "linux":
         assert len(result["memory"]) == 6
+    assert len(result["profile"]) == 12
     aliases = {(row["activation"], row["way"]): row["aliases_db"] for row in result["aliases"]}
     assert len(aliases) == 10
     for name in ("LeakyReLU", "Snake"):

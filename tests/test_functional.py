@@ -387,7 +387,7 @@ def test_auto_takes_the_polyphase_engine_for_long_outputs_without_gradients(monk
         compute = getattr(engines, f"_{name}")
         spy = lambda *arguments, name=name, compute=compute: used.append(name) or compute(*arguments)  # noqa: E731
         monkeypatch.setattr(engines, f"_{name}", spy)
-    h, many = noise(1, 2, 4), 2**20  # 4 outputs a frame
+    h, many = noise(1, 2, 4), engines.MANY_OUTPUTS  # 4 outputs a frame
     for batch, frames in [(1, many - 1), (1, many), (2, many // 2), (3, 100)]:
         upsample1d(noise(batch, 1, frames), h, 2, 1)
     upsample1d(noise(1, 1, many), h.clone().requires_grad_(), 2, 1)

@@ -20,7 +20,8 @@ from audioup.layer import UpsamplingLayer1d
 SLOPE = 0.1
 
 # One word swaps the family. Kernel sizes are those in use: twice the stride for transposed convolutions; the resize
-# kernel of stride + 1 taps gives nearest-neighbour resizing that very composite length.
+# kernel of stride + 1 taps gives nearest-neighbour resizing that very composite length. An order p takes p (stride - 1)
+# taps' freedom, so a kernel of p more strides learns as much as the free one.
 UPSAMPLERS: dict[str, Callable[[int, int, int], UpsamplingLayer1d]] = {
     "transposed": lambda i, o, s: weight_norm(TransposedConv1d(i, o, 2 * s, s)),
     "subpixel": lambda i, o, s: weight_norm(SubPixelConv1d(i, o, 3, s)),
@@ -28,8 +29,8 @@ UPSAMPLERS: dict[str, Callable[[int, int, int], UpsamplingLayer1d]] = {
     "resize-linear": lambda i, o, s: weight_norm(ResizeConv1d(i, o, s + 1, s, mode="linear")),
     "resize-cubic": lambda i, o, s: weight_norm(ResizeConv1d(i, o, s + 1, s, mode="cubic")),
     "resize-sinc": lambda i, o, s: weight_norm(ResizeConv1d(i, o, s + 1, s, mode="sinc")),
-    "regular-1": lambda i, o, s: regular(weight_norm(TransposedConv1d(i, o, 2 * s, s)), order=1),
-    "regular-2": lambda i, o, s: regular(weight_norm(TransposedConv1d(i, o, 3 * s, s)), order=2),
+    "regular-1": lambda i, o, s: regular(weight_norm(TransposedConv1d(i, o, 3 * s, s)), order=1),
+    "regular-2": lambda i, o, s: regular(weight_norm(TransposedConv1d(i, o, 4 * s, s)), order=2),
 }
 
 

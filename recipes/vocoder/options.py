@@ -9,6 +9,7 @@ import torch
 
 from vocoder.presets import PRESETS
 
+SMOOTH = ("resize-linear", "resize-cubic", "resize-sinc")
 LEAST_SEGMENT = 2048  # samples: the longest Fourier transform of the losses reflects 1024 at either end
 
 # What may differ between the parts of one run; everything else decides the weights.
@@ -46,8 +47,9 @@ class Options:
     """Samples a segment."""
     learning_rate: float | None = None
     """AdamW's, at the start; by default the preset's."""
-    noise: float = 0.1
-    """Standard deviation, at the start, of the noise that excites every stage; 0 is HiFi-GAN as published."""
+    noise: float | None = None
+    """Standard deviation, at the start, of the noise that excites every stage; 0 is HiFi-GAN as published. By default
+    0.1 for resize-linear, -cubic and -sinc, which leave later stages no highs to shape, and 0 for the others."""
     seed: int = 1234
     """Decides weights, data order and noise."""
     sample_rate: int | None = None
@@ -82,6 +84,7 @@ class Settings(Options):
     warmup_steps: int = 0
     batch_size: int = 0
     learning_rate: float = 0.0
+    noise: float = 0.0
 
 
 def begun_with(options: Options) -> Options:
@@ -118,6 +121,7 @@ def resolve(options: Options, device: torch.device) -> Settings:
         "warmup_steps": preset.warmup_steps,
         "batch_size": preset.batch_size,
         "learning_rate": preset.learning_rate,
+        "noise": 0.1 if options.upsampler in SMOOTH else 0.0,
     }
     given = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
     unset = {key: value for key, value in defaults.items() if given[key] is None}
