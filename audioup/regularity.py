@@ -110,7 +110,7 @@ def regular(layer: LayerT, order: int = 1, init: Literal["factor", "project"] = 
     A constant input then gives no line (order 1); order 2 and above make the images of slow signals, and with them the
     tones that a nonlinearity makes of such images, vanish faster. The price is droop. At ``L = 2 stride`` order 1
     leaves ``stride + 1`` free taps of ``2 stride``, exactly a nearest-resize convolution of ``stride + 1`` taps; order
-    2 leaves two, so it wants ``L = 3 stride``.
+    2 leaves two. ``L = (p + 2) stride`` leaves ``2 stride + p``, as many as the usual free kernel has.
 
     Args:
         layer: A transposed or sub-pixel convolution of this library, for sound or images, or
