@@ -41,6 +41,7 @@ class Oversampled(FixedModule):
         padding_mode: What lies beyond the edges of the input; the activation acts on it too.
 
     Raises:
+        TypeError: If the activation cannot be called.
         ValueError: If a number or the mode is out of range; in ``forward``, if the input has other than 2 or 3 axes, is
             empty, or is too short to be reflected or wrapped.
 
@@ -62,6 +63,8 @@ class Oversampled(FixedModule):
         padding_mode: PaddingMode = "replicate",
     ) -> None:
         super().__init__()
+        if not callable(activation):
+            raise TypeError(f"activation must be a function or a module, got {activation!r}")
         check_positive("factor", factor)
         check_choice("padding_mode", padding_mode, PADDING_MODES)
         taps = interpolation_filter("sinc", factor, zeros, rolloff)
@@ -108,17 +111,18 @@ class Oversampled(FixedModule):
 class SnakeBeta(nn.Module):
     """Add a wave to the identity: ``x + sin(alpha x)^2 / beta``, with both learned for every channel.
 
-    ``alpha`` is the wave's angular frequency, ``1 / beta`` its height. Shape ``(batch, channels, ...)`` is kept.
+    ``alpha`` is the wave's angular frequency, ``1 / beta`` its height. Shape ``(batch, channels, T)``, ``(batch,
+    channels, H, W)`` or, unbatched, ``(channels, T)`` is kept.
 
     Args:
-        channels: Size of axis 1 of the input.
+        channels: Channels of the input.
         alpha: Value at the start, of ``beta`` too; above 0.
         log_scale: Learn the logarithms, so that both stay positive; ``alpha`` is still given as a value.
         device: Device of the parameters.
         dtype: Type of the parameters.
 
     Raises:
-        ValueError: If a number is out of range.
+        ValueError: If a number is out of range; in ``forward``, if the input has other channels.
 
     Source: Ziyin, Hartwig & Ueda, "Neural networks fail to learn periodic functions and how to fix it" (NeurIPS 2020),
     equation 3; Lee et al., "BigVGAN" (ICLR 2023) and its published code, for the separate ``beta``. State-dict names
@@ -152,11 +156,14 @@ class SnakeBeta(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the activation to ``x``."""
-        shape = (-1, *[1] * (x.dim() - 2))
+        if x.dim() < 2 or x.shape[0 if x.dim() == 2 else 1] != len(self.alpha):
+            raise ValueError(f"x must have shape (batch, {len(self.alpha)}, T) or so, got {tuple(x.shape)}")
+        shape = (-1, *[1] * max(1, x.dim() - 2))
         alpha, beta = self.alpha.view(shape), (self.alpha if self.beta is None else self.beta).view(shape)
         if self.log_scale:
             alpha, beta = alpha.exp(), beta.exp()
-        return x + torch.sin(alpha * x).square() / (beta + NO_DIVISION_BY_ZERO)
+        # In float16 BigVGAN's constant would be 0.
+        return x + torch.sin(alpha * x).square() / (beta + max(NO_DIVISION_BY_ZERO, torch.finfo(beta.dtype).tiny))
 
 
 class Snake(SnakeBeta):

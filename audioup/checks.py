@@ -18,7 +18,12 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def check_input(x: Tensor, channels: int, axes: int) -> None:
-    """Raise `ValueError` unless ``x`` has ``channels``, before ``axes`` axes, perhaps a batch, and is not empty."""
+    """Raise `ValueError` unless ``x`` has ``channels``, before ``axes`` axes, perhaps a batch, and is not empty.
+
+    Raise `TypeError` if it is no tensor.
+    """
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x must be a tensor, got {type(x).__name__}")
     frames = "T" if axes == 1 else "H, W"
     if x.dim() not in (1 + axes, 2 + axes) or x.shape[-1 - axes] != channels:
         raise ValueError(

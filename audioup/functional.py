@@ -229,7 +229,7 @@ def _check(
             raise ValueError(f"origin must be an integer, got {first!r}")
     axes = len(stride)
     taps = "L" if axes == 1 else "L_1, L_2"
-    if kernel.dim() != 2 + axes or min(kernel.shape[1:]) < 1:
+    if kernel.dim() != 2 + axes or min(kernel.shape) < 1:
         raise ValueError(
             f"kernel must have shape (in_channels, out_channels / groups, {taps}), no size 0, got {tuple(kernel.shape)}"
         )

@@ -33,7 +33,8 @@ def icnr_(weight: Tensor, stride: int | Sequence[int], transposed: bool = False)
 
     Raises:
         ValueError: If a stride is no positive integer, the phases do not divide the first axis, an axis of a transposed
-            weight is shorter than its stride, or the weight is computed by a parametrisation (initialise it before).
+            weight is shorter than its stride, or the weight is computed by a parametrisation (initialise it before;
+            where gradients are off this cannot be told, and the change is lost).
 
     Source: Aitken et al., "Checkerboard artifact free sub-pixel convolution" (2017).
 
@@ -84,7 +85,8 @@ def preserve_variance_(layer: nn.Module, gain: float = 1.0) -> None:
 
     Raises:
         TypeError: If the layer is of another kind.
-        ValueError: If ``gain`` is not above 0 or the kernel is zero.
+        ValueError: If ``gain`` is not above 0, the kernel is zero or on the meta device, or a parametrisation (spectral
+            norm, say) or the old form of weight norm does not let the weight be scaled.
 
     Source: He et al., "Delving deep into rectifiers" (ICCV 2015), equation 6, for an output that repeats with the
     stride.
@@ -98,20 +100,30 @@ def preserve_variance_(layer: nn.Module, gain: float = 1.0) -> None:
     """
     if not 0 < gain < math.inf:
         raise ValueError(f"gain must be above 0 and finite, got {gain!r}")
-    if isinstance(layer, UpsamplingLayer):
-        kernel, phases = layer.kernel(), math.prod(layer.strides)
-    elif isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d)):
-        kernel, phases = layer.weight, math.prod(layer.stride)
-    else:
+    if not isinstance(layer, (UpsamplingLayer, nn.ConvTranspose1d, nn.ConvTranspose2d)):
         raise TypeError(f"layer must be an upsampling layer, got {type(layer).__name__}")
+    if layer.weight.is_meta:
+        raise ValueError("layer must have a weight to measure, not one on the meta device")
     with torch.no_grad():
-        dtype = torch.promote_types(kernel.dtype, torch.float32)
-        power = kernel.to(dtype).square().sum() / (phases * layer.out_channels)
-        if power == 0:
+        deviation = _mean_power(layer).sqrt()
+        if deviation == 0:
             raise ValueError("layer must have a kernel other than zero: draw its weight first")
-        set_weight_(layer, (layer.weight.to(dtype) * (gain / power.sqrt())).to(layer.weight.dtype))
+        weight = layer.weight.to(deviation.dtype) * (gain / deviation)
+        set_weight_(layer, weight.to(layer.weight.dtype))
+        if not torch.isclose(_mean_power(layer).sqrt() / gain, torch.ones_like(deviation), rtol=0.02):
+            raise ValueError("layer has a parametrisation that does not let its weight be scaled")
         if layer.bias is not None:
             layer.bias.zero_()
+
+
+def _mean_power(layer: UpsamplingLayer | nn.ConvTranspose1d | nn.ConvTranspose2d) -> Tensor:
+    # Of the output for white noise of unit variance, over channels and phases.
+    if isinstance(layer, UpsamplingLayer):
+        kernel, strides = layer.kernel(), layer.strides
+    else:
+        kernel, strides = layer.weight, layer.stride
+    taps = kernel.to(torch.promote_types(kernel.dtype, torch.float32))
+    return taps.square().sum() / (math.prod(strides) * layer.out_channels)
 
 
 def weight_norm(layer: LayerT) -> LayerT:

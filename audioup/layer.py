@@ -5,6 +5,8 @@ from typing import ClassVar, TypedDict
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from typing_extensions import Self
 
 from audioup import engines
 from audioup.checks import check_choice, check_input, check_positive, pair
@@ -59,6 +61,7 @@ class UpsamplingLayer(nn.Module):
     """
 
     axes: ClassVar[int]
+    weight_is_kernel: ClassVar[bool] = False
     kernel_size: int | tuple[int, int]
     stride: int | tuple[int, int]
     kernel_length: int | tuple[int, int]
@@ -113,24 +116,33 @@ class UpsamplingLayer(nn.Module):
         )
 
     def kernel(self) -> Tensor:
-        """Return the composite kernel, shape ``(in_channels, out_channels / groups, *kernel_length)``."""
+        """Return the composite kernel, shape ``(in_channels, out_channels / groups, *kernel_length)``.
+
+        It follows from ``weight`` alone, so ``eval()`` can keep it for as long as the weight stays what it is.
+        """
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """Upsample ``x`` to ``stride`` times its length along every upsampled axis; see the layer for shapes."""
         check_input(x, self.in_channels, self.axes)
-        weights = list(self.parameters())
-        ready = self._prepared.suits(self, weights)
+        ready = self._prepared.suits(self, x)
         engine = self.engine
         if engine == "auto":
-            learning = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *weights))
+            learning = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *self.parameters()))
             outputs = x.numel() // self.in_channels * self.out_channels * math.prod(self.strides)
             engine = engines.faster(x, outputs, self.groups, learning, ready)
-        if ready:
-            weight = self._prepared.get([*weights, *self.buffers()], engine, lambda: self._weight(engine))
+        # What is the weight itself is not kept: a comparison would cost more than it saves.
+        if ready and (engine == "polyphase" or not self.weight_is_kernel):
+            weight = self._prepared.get(self.weight, engine, lambda: self._weight(engine))
         else:
             weight = self._weight(engine)
         return engines.run(x, weight, self._geometry, self.bias, self.padding_mode, engine)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode, as every module does; in training nothing is kept."""
+        if mode:
+            self._prepared = Prepared()
+        return super().train(mode)
 
     def reset_parameters(self) -> None:
         """Draw weight and bias uniformly within ``1 / sqrt(fan_in)``, as torch's convolutions do."""
@@ -199,7 +211,12 @@ def set_weight_(layer: nn.Module, weight: Tensor) -> None:
     Args:
         layer: A layer with a ``weight``.
         weight: Tensor of its shape. What a parametrisation rules out is lost.
+
+    Raises:
+        ValueError: If the weight is neither a parameter nor parametrised, as under ``torch.nn.utils.weight_norm``.
     """
+    if not isinstance(layer.weight, nn.Parameter) and not parametrize.is_parametrized(layer, "weight"):
+        raise ValueError("layer.weight is no parameter: remove the old form of weight norm first")
     with torch.no_grad():
         if isinstance(layer.weight, nn.Parameter):
             layer.weight.copy_(weight)

@@ -39,8 +39,9 @@ def project(kernel: Tensor, stride: int | Sequence[int], order: int) -> Tensor:
     """Return the nearest kernel of regularity order ``order``: no other has a smaller sum of squared differences.
 
     Differentiable; computed in the type of the kernel from a projection designed in float64. Rounding leaves a tonal
-    fraction of about -145 dB in float32, -77 dB in float16 and -58 dB in bfloat16; a convolution in TF32, whose
-    mantissa is that of float16, rounds the kernel again.
+    fraction of about -145 dB in float32, -77 dB in float16 and -58 dB in bfloat16 where the kernel was of the order
+    before, as one that `regular` draws; a white kernel has less gain at DC once projected, and up to 13 dB more of it.
+    A convolution in TF32, whose mantissa is that of float16, rounds the kernel again.
 
     Args:
         kernel: Kernel at the output rate, shape ``(..., L)``; with several strides the last axes in their order.
@@ -51,6 +52,7 @@ def project(kernel: Tensor, stride: int | Sequence[int], order: int) -> Tensor:
         Tensor of the shape of ``kernel``.
 
     Raises:
+        TypeError: If the kernel holds integers.
         ValueError: If a number is out of range or an axis has fewer than ``p (stride - 1) + 1`` taps.
 
     Example:
@@ -72,12 +74,13 @@ def regularity_order(kernel: Tensor, stride: int | Sequence[int], tolerance: flo
         kernel: Kernel at the output rate, shape ``(..., L)``; with several strides the last axes in their order.
         stride: Output samples per input sample, ``>= 1``, or one for every upsampled axis; at least one above 1.
         tolerance: Largest distance to the projection, as a share of the kernel's norm, that counts as none; by default
-            4 roundings of the kernel's type (bfloat16 cannot tell high orders apart).
+            4 roundings of the kernel's type (float16 and bfloat16 cannot tell orders apart from 2 on).
 
     Returns:
         The order, 0 if the phase gains differ. A kernel of zeros has the highest order that its length can hold.
 
     Raises:
+        TypeError: If the kernel holds integers.
         ValueError: If no stride is above 1 (every order holds) or the kernel has too few axes.
 
     Example:
@@ -110,7 +113,10 @@ def regular(layer: LayerT, order: int = 1, init: Literal["factor", "project"] = 
     A constant input then gives no line (order 1); order 2 and above make the images of slow signals, and with them the
     tones that a nonlinearity makes of such images, vanish faster. The price is droop. At ``L = 2 stride`` order 1
     leaves ``stride + 1`` free taps of ``2 stride``, exactly a nearest-resize convolution of ``stride + 1`` taps; order
-    2 leaves two. ``L = (p + 2) stride`` leaves ``2 stride + p``, as many as the usual free kernel has.
+    2 leaves two. ``L = (p + 2) stride`` leaves ``2 stride + p``, ``p`` more than the usual free kernel has.
+
+    As with every parametrisation of torch's, a layer so held can be copied and its state dict saved, but not pickled
+    whole.
 
     Args:
         layer: A transposed or sub-pixel convolution of this library, for sound or images, or
@@ -218,6 +224,8 @@ def _strides(kernel: Tensor, stride: int | Sequence[int]) -> tuple[int, ...]:
     strides = per_axis(stride)
     if kernel.dim() < len(strides):
         raise ValueError(f"kernel must have one axis per stride {strides}, got shape {tuple(kernel.shape)}")
+    if not kernel.is_floating_point():
+        raise TypeError(f"kernel must be of a floating-point type, got {kernel.dtype}")
     return strides
 
 

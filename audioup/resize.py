@@ -35,6 +35,8 @@ class ResizeConv(FixedModule, UpsamplingLayer):
         filters = [interpolation_filter(mode, step, zeros, rolloff) for step in strides]
         self._filter_lengths = tuple(map(len, filters))
         super().__init__(in_channels, out_channels, kernel_size, stride, **options)
+        if separable not in (None, True, False):
+            raise ValueError(f"separable must be True, False or None, got {separable!r}")
         self.mode = mode
         self.zeros = zeros
         self.rolloff = rolloff
@@ -61,25 +63,25 @@ class ResizeConv(FixedModule, UpsamplingLayer):
         if not (self._fewer_when_separable() if self.separable is None else self.separable):
             return super().forward(x)
         check_input(x, self.in_channels, self.axes)
+        weight = self.weight  # once: a parametrisation computes it at every mention
         reach = self._geometry.context
         z = extend(x, reach, self.padding_mode)
         for axis, (left, _) in enumerate(reach):
-            z = self._interpolate(z, axis)
+            z = self._interpolate(z, axis, self._fixed(f"filter_{axis}", weight))
             # y[n] = b + sum_q w[q] z[n + c - (k - 1) + q], where z begins `left` frames before x.
             first = self.strides[axis] * left + self.origins[axis] - (self.kernel_sizes[axis] - 1)
             wanted = self.strides[axis] * x.shape[axis - self.axes] + self.kernel_sizes[axis] - 1
             z = z.narrow(axis - self.axes, first, wanted)
         convolve = F.conv1d if self.axes == 1 else F.conv2d
-        return convolve(z, self.weight, self.bias, groups=self.groups)
+        return convolve(z, weight, self.bias, groups=self.groups)
 
     def extra_repr(self) -> str:
         """Describe the layer as its constructor call."""
         words = self._changed(zeros=6, rolloff=1.0, separable=None)
         return ", ".join([super().extra_repr(), f"mode={self.mode!r}", *words])
 
-    def _interpolate(self, x: Tensor, axis: int) -> Tensor:
+    def _interpolate(self, x: Tensor, axis: int, taps: Tensor) -> Tensor:
         # Channel by channel along one axis, the first sample at tap 0.
-        taps = self._fixed(f"filter_{axis}", self.weight)
         if self.axes == 1:
             kernel = taps.expand(self.in_channels, 1, -1)
             return upsample1d(x, kernel, self.strides[0], 0, groups=self.in_channels, engine=self.engine)
@@ -194,5 +196,5 @@ class ResizeConv2d(ResizeConv, UpsamplingLayer2d):
         separable: bool | None = None,
         **options: Unpack[LayerOptions],
     ) -> None:
-        mode = {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode)
+        mode = {"bilinear": "linear", "bicubic": "cubic"}.get(str(mode), mode)
         super().__init__(in_channels, out_channels, kernel_size, stride, mode, zeros, rolloff, separable, options)

@@ -67,7 +67,7 @@ def rectified_tones(kernel: Tensor, stride: int, autocorrelation: Tensor, negati
     differ from phase to phase, where ``h_ir`` holds the taps ``r, r + s, r + 2 s, ...``. The rectifier
     ``y -> max(y, a y)`` turns it into the mean ``(1 - a) sigma_r / sqrt(2 pi)``, and that repeats with the stride:
 
-        |G_k| = (1 - a) / sqrt(2 pi) * |sum_r sigma_r exp(-2 pi i k r / s)| / s.
+        |G_k| = |1 - a| / sqrt(2 pi) * |sum_r sigma_r exp(-2 pi i k r / s)| / s.
 
     Equal phase gains (regularity order 1) do not prevent it; a higher order lessens it for slow inputs.
 
@@ -106,7 +106,7 @@ def rectified_tones(kernel: Tensor, stride: int, autocorrelation: Tensor, negati
     if (variance < -1e-9 * variance.abs().max()).any():
         raise ValueError("autocorrelation is none of a signal: it gives the output a negative variance")
     lines = torch.fft.fft(variance.clamp_min(0).sqrt()).abs() / stride
-    return (1 - negative_slope) / math.sqrt(2 * math.pi) * lines[:, 1 : stride // 2 + 1]
+    return abs(1 - negative_slope) / math.sqrt(2 * math.pi) * lines[:, 1 : stride // 2 + 1]
 
 
 def _ratio_db(part: Tensor, whole: Tensor) -> Tensor:

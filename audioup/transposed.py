@@ -9,6 +9,8 @@ from audioup.layer import LayerOptions, UpsamplingLayer, UpsamplingLayer1d, Upsa
 class TransposedConv(UpsamplingLayer):
     """The family: the weight is the kernel."""
 
+    weight_is_kernel = True
+
     def kernel(self) -> Tensor:
         """Return the weight itself, shape ``(in_channels, out_channels / groups, *kernel_size)``."""
         return self.weight

@@ -8,6 +8,8 @@ ratio above 1 says how many times as fast the first contender is. Nothing else s
 
 import dataclasses
 import json
+import math
+import os
 import platform
 import random
 import statistics
@@ -143,8 +145,10 @@ def format_result(result: dict[str, Any]) -> str:
 
 def run(options: Options) -> None:
     """Time all cases, print tables, write JSON."""
-    if options.rounds < 1 or options.threads < 1 or options.seconds < 0:
-        raise ValueError("--rounds and --threads must be at least 1, --seconds not negative")
+    if options.rounds < 1 or not 0 <= options.seconds < math.inf:
+        raise ValueError("--rounds must be at least 1, --seconds finite and not negative")
+    if not 1 <= options.threads <= (os.cpu_count() or 1):
+        raise ValueError(f"--threads must be from 1 to the {os.cpu_count()} processors, got {options.threads}")
     if not options.only or not set(options.only) <= set(GROUPS):
         raise ValueError(f"--only must be among {', '.join(GROUPS)}, got {' '.join(options.only)!r}")
     options.out.mkdir(parents=True, exist_ok=True)

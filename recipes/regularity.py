@@ -10,6 +10,7 @@ and the droop of one kernel; the time of a training step of one layer against th
 import dataclasses
 import json
 import math
+import os
 import statistics
 import sys
 import time
@@ -51,7 +52,7 @@ class Options:
     """Highest frequency of the slow signal, in cycles per input frame."""
     frames: int = 512
     """Of the input, which repeats, so that no line leaks."""
-    signals: int = 8
+    signals: int = 24
     """Inputs of each kind that a stack hears."""
     seeds: int = 10
     """Stacks of each kind."""
@@ -113,29 +114,37 @@ def draw_input(kind: str, options: Options, generator: torch.Generator) -> Tenso
     return x / x.square().mean().sqrt()
 
 
-def line_over_signal(y: Tensor, period: int) -> float:
+def line_over_signal(y: Tensor, period: int) -> tuple[float, float]:
     """Measure the locked lines of outputs of one network, power over all the rest.
 
     Args:
-        y: Outputs for independent inputs, shape ``(signals, channels, samples)``, a whole number of periods each.
+        y: Outputs for independent inputs, shape ``(signals, channels, samples)``, three or more signals of a whole
+            number of periods each.
         period: Product of the strides.
 
     Returns:
         Power of the lines at ``k / period``, ``k != 0``, that all signals share, over the power of what else there is;
-        without bias, so that it scatters around 0 where there is no line.
+        without bias, so that it scatters around 0 where there is no line. And its standard error, by leaving out each
+        signal in turn (jackknife).
     """
-    locked = torch.fft.fft(y.unflatten(-1, (-1, period)).double().mean(-2))[..., 1:] / period
-    signals = len(y)
-    # Products of different signals only: what is in one by chance is not in another.
-    shared = (locked.sum(0).abs().square() - locked.abs().square().sum(0)) / (signals * (signals - 1))
-    line, total = shared.sum().item(), y.square().mean((0, 2)).sum().item()
-    return line / (total - line)
+    locked = torch.fft.fft(y.unflatten(-1, (-1, period)).double().mean(-2))[..., 1:].flatten(1) / period
+    power = y.double().square().mean(-1).sum(-1)
+
+    def ratio(total: Tensor, squares: Tensor, powers: Tensor, signals: int) -> Tensor:
+        # Products of different signals only: what is in one by chance is not in another.
+        line = (total.abs().square().sum(-1) - squares) / (signals * (signals - 1))
+        return line / (powers / signals - line)
+
+    total, squares, signals = locked.sum(0), locked.abs().square().sum(-1), len(y)
+    without = ratio(total - locked, squares.sum() - squares, power.sum() - power, signals - 1)
+    error = ((signals - 1) / signals * (without - without.mean()).square().sum()).sqrt()
+    return ratio(total, squares.sum(), power.sum(), signals).item(), error.item()
 
 
 @torch.no_grad()
 def measure_stacks(kind: Kind, options: Options) -> dict[str, dict[str, float | None]]:
-    """Return line over signal for each input, in dB: the mean over seeds, or None and the bound it is below."""
-    found: dict[str, list[float]] = {name: [] for name in INPUTS}
+    """Measure line over signal for each input: the mean over stacks, as a ratio and, where it is sure, in dB."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in INPUTS}
     for seed in range(options.seeds):
         torch.manual_seed(seed)
         stack = nn.Sequential()
@@ -145,13 +154,24 @@ def measure_stacks(kind: Kind, options: Options) -> dict[str, dict[str, float | 
         for name in INPUTS:
             x = draw_input(name, options, torch.Generator().manual_seed(seed))
             found[name].append(line_over_signal(stack(x), math.prod(options.strides)))
-    levels: dict[str, dict[str, float | None]] = {}
-    for name, ratios in found.items():
-        mean, error = statistics.mean(ratios), statistics.stdev(ratios) / math.sqrt(len(ratios))
-        sure = mean > 2 * error and mean > LEAST
-        bound = 10 * math.log10(max(abs(mean) + 2 * error, LEAST))
-        levels[name] = {"level_db": 10 * math.log10(mean) if sure else None, "below_db": bound}
-    return levels
+    return {name: pool(ratios) for name, ratios in found.items()}
+
+
+def pool(ratios: Sequence[tuple[float, float]]) -> dict[str, float | None]:
+    """Average ratios with standard errors; ``level_db`` is None where 0 is within three errors of the mean.
+
+    The errors are those of each stack, not the scatter between stacks: one stack sings more than another, and that is
+    no doubt whether they sing. ``below_db`` is two errors above the mean.
+    """
+    mean = statistics.mean(ratio for ratio, _ in ratios)
+    error = math.hypot(*(error for _, error in ratios)) / len(ratios)
+    sure = mean > 3 * error and mean > LEAST
+    return {
+        "ratio": mean,
+        "standard_error": error,
+        "level_db": 10 * math.log10(mean) if sure else None,
+        "below_db": 10 * math.log10(max(max(mean, 0) + 2 * error, LEAST)),
+    }
 
 
 @torch.no_grad()
@@ -244,10 +264,12 @@ def run(options: Options) -> None:
     for name in ("channels", "frames"):
         if getattr(options, name) < 1:
             raise ValueError(f"--{name} must be at least 1, got {getattr(options, name)}")
-    if min(options.signals, options.seeds, *options.strides) < 2 or options.repeats < 0 or options.threads < 1:
-        raise ValueError(
-            "--signals, --seeds and --strides must be at least 2, --repeats at least 0, --threads at least 1"
-        )
+    if options.signals < 3 or min(options.seeds, *options.strides) < 2 or options.repeats < 0:
+        raise ValueError("--signals must be at least 3, --seeds and --strides 2, --repeats 0")
+    if not 1 <= options.threads <= (os.cpu_count() or 1):
+        raise ValueError(f"--threads must be from 1 to the {os.cpu_count()} processors, got {options.threads}")
+    if not abs(options.slope) < math.inf:
+        raise ValueError(f"--slope must be finite, got {options.slope}")
     if not 1 / options.frames <= options.slow <= 0.5:
         raise ValueError(f"--slow must be from 1 / frames to 0.5 cycles per frame, got {options.slow}")
     options.out.mkdir(parents=True, exist_ok=True)

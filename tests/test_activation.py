@@ -276,11 +276,11 @@ def set_parameters(layer, *values):
 
 
 @pytest.mark.parametrize("log_scale", [False, True], ids=["plain", "log"])
-@pytest.mark.parametrize("shape", [(2, 3, 7), (2, 3), (2, 3, 4, 5)], ids=str)
+@pytest.mark.parametrize("shape", [(2, 3, 7), (3, 7), (3, 3), (2, 3, 4, 5)], ids=str)
 def test_snake_is_bigvgans_formula(shape, log_scale):
     alpha, beta = np.array([0.5, 1.0, 3.0]), np.array([2.0, 0.3, 0.1])
     x = noise(*shape)
-    along = (3, *[1] * (len(shape) - 2))
+    along = (3, *[1] * max(1, len(shape) - 2))
     a, b = (np.exp(value) if log_scale else value for value in (alpha.reshape(along), beta.reshape(along)))
     snake, snake_beta = (family(3, log_scale=log_scale, dtype=torch.float64) for family in (Snake, SnakeBeta))
     set_parameters(snake, alpha)
@@ -354,3 +354,23 @@ def test_alpha_and_beta_share_nothing():
 def test_snake_refuses(family, name, value):
     with pytest.raises(ValueError, match=rf"^{name} must"):
         family(**({"channels": 2} | {name: value}))
+
+
+@every_snake
+@pytest.mark.parametrize("shape", [(3,), (), (2, 1, 5), (2, 4, 5), (2, 3), (1, 2, 3)], ids=str)
+def test_snake_refuses_other_channels(family, shape):
+    with pytest.raises(ValueError, match=r"^x must have shape \(batch, 3, T\)"):
+        family(3)(torch.zeros(shape))
+
+
+@every_snake
+def test_alpha_of_zero_is_the_identity_in_half_precision(family):
+    layer, x = family(2, dtype=torch.float16), noise(2, 5, dtype=torch.float16)
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    assert torch.equal(layer(x), x)
+
+
+def test_oversampled_refuses_what_cannot_be_called():
+    with pytest.raises(TypeError, match=r"^activation must be a function"):
+        Oversampled(None)

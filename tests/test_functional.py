@@ -405,3 +405,12 @@ def test_auto_takes_the_polyphase_engine_for_long_outputs_without_gradients(monk
         layer(x[:, 1:])
     layer(x)
     assert used == ["transposed", "transposed", "polyphase", "transposed", "transposed"]
+
+
+def test_operator_refuses_no_channels_and_no_tensor():
+    with pytest.raises(ValueError, match=r"^kernel must have shape .*no size 0"):
+        upsample1d(torch.ones(0, 3), torch.ones(0, 1, 2), 2, 0)
+    with pytest.raises(TypeError, match=r"^x must be a tensor, got ndarray"):
+        upsample1d(np.ones((1, 3)), torch.ones(1, 1, 2), 2, 0)
+    with pytest.raises(TypeError, match=r"^x must be a tensor, got list"):
+        TransposedConv1d(1, 1, 4, 2)([[1.0, 2.0]])

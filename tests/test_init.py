@@ -10,7 +10,16 @@ from reference import assert_close, noise
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from audioup import ResizeConv1d, SubPixelConv1d, TransposedConv1d, regular, tonal_fraction
+from audioup import (
+    ResizeConv1d,
+    ResizeConv2d,
+    SubPixelConv1d,
+    SubPixelConv2d,
+    TransposedConv1d,
+    TransposedConv2d,
+    regular,
+    tonal_fraction,
+)
 from audioup.init import icnr_, preserve_variance_, weight_norm
 
 one_thread = reference.one_thread
@@ -246,3 +255,32 @@ def test_norm_goes_on_first_and_on_our_layers():
         weight_norm(weight_norm(TransposedConv1d(2, 2, 16, 8)))
     with pytest.raises(TypeError, match="got ConvTranspose1d"):
         weight_norm(nn.ConvTranspose1d(2, 2, 16, 8))
+
+
+@pytest.mark.parametrize("family", [TransposedConv1d, nn.ConvTranspose1d])
+def test_variance_refuses_a_weight_that_cannot_be_set(family):
+    layer = family(4, 2, 16, 8)
+    spectral = nn.utils.parametrizations.spectral_norm(copy.deepcopy(layer)).eval()
+    with pytest.raises(ValueError, match="does not let its weight be scaled"):
+        preserve_variance_(spectral, 5.0)
+    nn.init.ones_(layer.bias)
+    with pytest.warns(FutureWarning):
+        nn.utils.weight_norm(layer)
+    with pytest.raises(ValueError, match="remove the old form of weight norm"):
+        preserve_variance_(layer)
+    assert layer.bias.tolist() == [1, 1]
+
+
+def test_variance_refuses_the_meta_device():
+    with pytest.raises(ValueError, match="meta device"):
+        preserve_variance_(TransposedConv1d(4, 2, 16, 8, device="meta"))
+
+
+@pytest.mark.parametrize("family", [TransposedConv2d, SubPixelConv2d, ResizeConv2d])
+def test_images_are_normed_and_keep_the_variance(family):
+    torch.manual_seed(0)
+    layer = weight_norm(family(6, 4, (6, 3), (3, 1), groups=2, dtype=torch.float64))
+    assert layer.parametrizations.weight.original0.numel() == 4
+    preserve_variance_(layer, 0.5)
+    x = torch.randn(4, 6, 40, 60, dtype=torch.float64)
+    assert layer(x).var().item() == pytest.approx(0.25, rel=0.1)

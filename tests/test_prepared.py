@@ -9,8 +9,9 @@ import reference
 import torch
 from reference import assert_close, noise
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from audioup import ResizeConv1d, ResizeConv2d, SubPixelConv1d, TransposedConv1d, TransposedConv2d, regular
+from audioup import ResizeConv1d, ResizeConv2d, SubPixelConv1d, SubPixelConv2d, TransposedConv1d, regular
 from audioup.init import weight_norm
 
 one_thread = reference.one_thread
@@ -79,6 +80,43 @@ def average(layer):
         mine.data.copy_(other.data)
 
 
+class Doubled(nn.Module):
+    """A parametrisation without parameters, whose state no version counter sees."""
+
+    factor = 2.0
+
+    def forward(self, weight):
+        return self.factor * weight
+
+
+def parametrise(layer):
+    nn.utils.parametrize.register_parametrization(layer, "weight", Doubled())
+
+
+def parametrise_and_turn(layer):
+    parametrise(layer)
+    with torch.no_grad():
+        layer(noise(3, 9))
+    layer.parametrizations.weight[-1].factor = 3.0
+
+
+def unparametrise(layer):
+    parametrise(layer)
+    with torch.no_grad():
+        layer(noise(3, 9))
+    nn.utils.parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
+    in_place(layer)
+
+
+def from_outside(layer):
+    weight = layer.weight.detach()
+    del layer.weight
+    for factor in (2, 3):  # a network that writes the weights of another
+        layer.weight = factor * weight
+        with torch.no_grad():
+            layer(noise(3, 9))
+
+
 CHANGES = (
     optimizer_step,
     in_place,
@@ -111,7 +149,7 @@ def test_a_changed_weight_is_never_served_stale(build, engine, change):
 
 @both_engines
 @pytest.mark.parametrize(
-    "build", [LAYERS["resize"], partial(ResizeConv2d, 3, 4, 3, 2), partial(TransposedConv2d, 3, 4, 4, 2)]
+    "build", [LAYERS["resize"], partial(ResizeConv2d, 3, 4, 3, 2), partial(SubPixelConv2d, 3, 4, 3, 2)]
 )
 def test_the_kernel_is_made_once(build, engine, monkeypatch):
     layer = build(engine=engine).eval()
@@ -135,6 +173,54 @@ def test_the_kernel_is_made_once(build, engine, monkeypatch):
         layer(x)
         layer(x)
     assert len(made) == 6
+
+
+@both_engines
+@pytest.mark.parametrize("change", [parametrise, parametrise_and_turn, unparametrise, from_outside])
+@pytest.mark.parametrize("build", [LAYERS["transposed"], LAYERS["subpixel"], LAYERS["resize"]])
+def test_another_way_to_the_weight_is_another_weight(build, change, engine):
+    layer, x = build(engine=engine, dtype=torch.float64).eval(), noise(2, 3, 9)
+    with torch.no_grad():
+        before = layer(x)
+        change(layer)
+        after = layer(x)
+    assert (after - before).abs().max() > 1e-3
+    assert_close(after, layer(x))  # with gradients nothing is kept
+
+
+@both_engines
+def test_a_weight_shared_for_a_while_is_not_kept(engine):
+    teacher, layer = (TransposedConv1d(3, 4, 8, 4, engine=engine, dtype=torch.float64).eval() for _ in range(2))
+    x = noise(2, 3, 9)
+    layer.load_state_dict(teacher.state_dict(), assign=True)
+    with torch.no_grad():
+        layer(x)
+        layer.load_state_dict({name: value.clone() for name, value in layer.state_dict().items()}, assign=True)
+        before = layer(x)
+        in_place(teacher)
+        assert torch.equal(layer(x), before)
+
+
+def test_a_kernel_that_is_the_weight_is_not_kept_and_nothing_is_in_training():
+    x = noise(2, 3, 9, dtype=torch.float32)
+    with torch.no_grad():
+        for name, engine, kept in (("transposed", "auto", 0), ("transposed", "polyphase", 1), ("resize", "auto", 1)):
+            layer = LAYERS[name](engine=engine).eval()
+            layer(x)
+            assert len(layer._prepared._kept[1]) == kept
+            layer.train()
+            assert len(layer._prepared._kept[1]) == 0
+
+
+@every_layer
+def test_a_fake_pass_leaves_nothing_behind(build):
+    layer, x = build().eval(), noise(2, 3, 9, dtype=torch.float32)
+    with torch.no_grad():
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            for _ in range(2):
+                assert layer(torch.empty(2, 3, 9)).shape == (2, 4, 36)
+        expected = layer(x)
+    assert_close(layer(x), expected)
 
 
 @every_layer

@@ -377,3 +377,29 @@ def test_lines_in_stacks_of_three():
     assert factor_1 < projected_1 - 15
     assert projected_2 < projected_1 - 8
     assert factor_2 < projected_2 - 15
+
+
+def test_integers_are_refused():
+    with pytest.raises(TypeError, match=r"^kernel must be of a floating-point type, got torch\.int64"):
+        project(torch.tensor([1, 5, 1]), 2, 1)
+    with pytest.raises(TypeError, match=r"^kernel must be of a floating-point type"):
+        regularity_order(torch.tensor([1, 5, 1]), 2)
+
+
+@pytest.mark.parametrize(("dtype", "below_db"), [(torch.float32, -130), (torch.float16, -62), (torch.bfloat16, -45)])
+def test_a_projected_white_kernel_leaks_more_but_not_much(dtype, below_db):
+    torch.manual_seed(0)
+    levels = [
+        tonal_fraction(project(torch.randn(64, 32, m * s, dtype=dtype), s, p), s).item()
+        for s in (2, 4, 8)
+        for m in (2, 3)
+        for p in (1, 2)
+    ]
+    assert max(levels) < below_db
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_normed_held_layer_compiles(order):
+    torch.compiler.reset()
+    layer, x = regular(weight_norm(TransposedConv1d(3, 2, 12, 4)), order), noise(2, 3, 9, dtype=torch.float32)
+    assert_close(torch.compile(layer, fullgraph=True, backend="aot_eager")(x), layer(x))

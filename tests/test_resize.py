@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from reference import assert_close, noise
 from torch import nn
 
-from audioup import ResizeConv1d, SubPixelConv1d, tonal_fraction
+from audioup import ResizeConv1d, ResizeConv2d, SubPixelConv1d, tonal_fraction
 from audioup.interpolation import interpolation_filter
 
 one_thread = reference.one_thread
@@ -231,3 +231,12 @@ def test_separable_compiles_and_follows_autocast():
     assert y.dtype == torch.bfloat16
     assert_close(y, expected)
     assert "separable=True" in repr(layer)
+
+
+def test_layer_refuses_separable_and_rolloff_of_other_types():
+    with pytest.raises(ValueError, match=r"^separable must be True, False or None, got 'no'"):
+        ResizeConv1d(2, 2, 3, 2, separable="no")
+    with pytest.raises(ValueError, match=r"^rolloff must be above 0 and at most 1, got 'a'"):
+        ResizeConv1d(2, 2, 3, 2, mode="sinc", rolloff="a")
+    with pytest.raises(ValueError, match=r"^mode must be one of"):
+        ResizeConv2d(2, 2, 3, 2, mode=["bilinear"])

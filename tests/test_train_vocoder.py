@@ -126,6 +126,8 @@ def test_resuming_with_other_options_is_refused(
         (["--steps", "0"], "--steps must be at least 1"),
         (["--batch-size", "-1"], "--batch-size must be at least 1"),
         (["--noise", "-0.1"], "--noise must not be negative"),
+        (["--noise", "nan"], "--noise must not be negative, and finite"),
+        (["--learning-rate", "inf"], "--learning-rate must not be negative, and finite"),
         (["--segment-size", "1000"], "--segment-size must be a multiple of the hop length, 256"),
         (["--name", "a/b"], "--name must be a plain folder name"),
         (["--name", ".."], "--name must be a plain folder name"),

@@ -20,7 +20,7 @@ TRAINING = (16, 32)  # batch, mel frames: a segment of 8192 samples
 INFERENCE = (1, 800)
 IMAGES = ((16, 64, 32), (16, 128, 16), (8, 256, 16))  # batch, channels, height and width
 SOUNDS = ((8, 256, 256), (8, 64, 2048), (8, 16, 8192), (1, 64, 6400))  # batch, channels, frames
-SINC_ZEROS = 3  # on either side: 6 taps a phase, as alias_free_torch has by default
+SINC_ZEROS = 3  # on either side: 6 taps a phase, as alias_free_torch has by default; julius adds a zero
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -130,8 +131,10 @@ def resolve(options: Options, device: torch.device) -> Settings:
         if getattr(settings, key) < 1:
             raise ValueError(f"--{key.replace('_', '-')} must be at least 1, got {getattr(settings, key)}")
     for key in ("warmup_steps", "learning_rate", "noise", "seed", "workers"):
-        if getattr(settings, key) < 0:
-            raise ValueError(f"--{key.replace('_', '-')} must not be negative, got {getattr(settings, key)}")
+        if not 0 <= getattr(settings, key) < math.inf:
+            raise ValueError(
+                f"--{key.replace('_', '-')} must not be negative, and finite, got {getattr(settings, key)}"
+            )
     if settings.seed >= 2**32:
         raise ValueError(f"--seed must be below 2**32, got {settings.seed}")
     if settings.segment_size % preset.generator.hop_length:
