@@ -128,9 +128,9 @@ class UpsamplingLayer(nn.Module):
         ready = self._prepared.suits(self, x)
         engine = self.engine
         if engine == "auto":
-            learning = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *self.parameters()))
+            learns = x.requires_grad or any(value.requires_grad for value in self.parameters())
             outputs = x.numel() // self.in_channels * self.out_channels * math.prod(self.strides)
-            engine = engines.faster(x, outputs, self.groups, learning, ready)
+            engine = engines.faster(x, outputs, self.groups, learns and torch.is_grad_enabled(), ready)
         # What is the weight itself is not kept: a comparison would cost more than it saves.
         if ready and (engine == "polyphase" or not self.weight_is_kernel):
             weight = self._prepared.get(self.weight, engine, lambda: self._weight(engine))

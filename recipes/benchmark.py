@@ -126,10 +126,10 @@ def format_result(result: dict[str, Any]) -> str:
             lines.append(f"{title:66}" + "".join(cells) + f"   best of them {peers['best'][statistic]:.2f}x")
     if result["profile"]:
         parts = list(result["profile"][0]["milliseconds"])
-        lines += ["", f"{'where a training step goes, ms':60}" + "".join(f"{part:>13}" for part in parts)]
+        lines += ["", f"{'where a training step goes, ms':62}" + "".join(f"{part:>13}" for part in parts)]
         for row in result["profile"]:
             cells = [f"{row['milliseconds'][part]:13.2f}" for part in parts]
-            lines.append(f"{row['shape']:40}{row['layer']:20}" + "".join(cells))
+            lines.append(f"{row['shape']:44}{row['layer']:18}" + "".join(cells))
     if result["memory"]:
         names = list(result["memory"][0]["extra_mib"])
         lines += ["", f"{'peak memory of a step, MiB (parameters)':40}" + "".join(f"{name:>26}" for name in names)]
