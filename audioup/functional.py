@@ -183,10 +183,14 @@ def context(kernel_length: int, stride: int, origin: int) -> tuple[int, int]:
     Returns:
         ``(left, right)`` in frames.
 
+    Raises:
+        ValueError: If ``stride`` is not a positive integer.
+
     Example:
         >>> context(16, 8, 4)  # a centred transposed convolution of twice the stride
         (1, 1)
     """
+    check_positive("stride", stride)
     return engines.Geometry((kernel_length,), (stride,), (origin,), 1).context[0]
 
 

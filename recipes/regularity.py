@@ -261,9 +261,9 @@ def _plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 def run(options: Options) -> None:
     """Measure, print the tables, write JSON and a picture."""
-    for name in ("channels", "frames"):
-        if getattr(options, name) < 1:
-            raise ValueError(f"--{name} must be at least 1, got {getattr(options, name)}")
+    for name, least in (("channels", 1), ("frames", 16)):  # the sinc wraps 7 frames
+        if getattr(options, name) < least:
+            raise ValueError(f"--{name} must be at least {least}, got {getattr(options, name)}")
     if options.signals < 3 or min(options.seeds, *options.strides) < 2 or options.repeats < 0:
         raise ValueError("--signals must be at least 3, --seeds and --strides 2, --repeats 0")
     if not 1 <= options.threads <= (os.cpu_count() or 1):

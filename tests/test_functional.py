@@ -407,6 +407,11 @@ def test_auto_takes_the_polyphase_engine_for_long_outputs_without_gradients(monk
     assert used == ["transposed", "transposed", "polyphase", "transposed", "transposed"]
 
 
+def test_context_refuses_stride_zero():
+    with pytest.raises(ValueError, match=r"^stride must be an integer >= 1, got 0"):
+        context(4, 0, 0)
+
+
 def test_operator_refuses_no_channels_and_no_tensor():
     with pytest.raises(ValueError, match=r"^kernel must have shape .*no size 0"):
         upsample1d(torch.ones(0, 3), torch.ones(0, 1, 2), 2, 0)

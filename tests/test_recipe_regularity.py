@@ -98,6 +98,7 @@ def test_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
         ["--strides", "4", "1", "2"],
         ["--slow", "0"],
         ["--frames", "0"],
+        ["--frames", "15"],
         ["--repeats", "-1"],
         ["--slope", "nan"],
         ["--threads", "99999999"],
