@@ -80,7 +80,7 @@ def faster(x: Tensor, outputs: int, groups: int, learning: bool, ready: bool) ->
         ready: Whether the weight of either engine is at hand already.
     """
     # Timed on two CPU cores with HiFi-GAN's upsamplers (recipes/benchmark.py): without gradients, polyphase is 1.0 to
-    # 1.8 times as fast from so many outputs on, slower below, with gradients (mostly) and channel by channel. A traced
+    # 2.0 times as fast from so many outputs on, slower below, with gradients (mostly) and channel by channel. A traced
     # graph must not depend on the length it was traced with.
     if x.device.type != "cpu" or torch.compiler.is_compiling() or learning or groups > 1:
         return "transposed"

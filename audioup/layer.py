@@ -215,10 +215,17 @@ def set_weight_(layer: nn.Module, weight: Tensor) -> None:
     Raises:
         ValueError: If the weight is neither a parameter nor parametrised, as under ``torch.nn.utils.weight_norm``.
     """
-    if not isinstance(layer.weight, nn.Parameter) and not parametrize.is_parametrized(layer, "weight"):
-        raise ValueError("layer.weight is no parameter: remove the old form of weight norm first")
+    settable_weight(layer)
     with torch.no_grad():
         if isinstance(layer.weight, nn.Parameter):
             layer.weight.copy_(weight)
         else:
             layer.weight = weight
+
+
+def settable_weight(layer: nn.Module) -> Tensor:
+    """Return a layer's weight; `ValueError` unless it is a parameter or parametrised, so that it can be set."""
+    weight = layer.weight
+    if not isinstance(weight, Tensor if parametrize.is_parametrized(layer, "weight") else nn.Parameter):
+        raise ValueError("layer.weight is no parameter: remove the old form of weight norm first")
+    return weight

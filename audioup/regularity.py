@@ -28,7 +28,7 @@ from torch.nn.utils import parametrize
 from audioup.checks import check_choice, check_positive, per_axis
 from audioup.fixed import FixedModule, along
 from audioup.interpolation import bspline
-from audioup.layer import set_weight_
+from audioup.layer import set_weight_, settable_weight
 from audioup.subpixel import SubPixelConv, interleave, separate
 from audioup.transposed import TransposedConv
 
@@ -156,9 +156,7 @@ def regular(layer: LayerT, order: int = 1, init: Literal["factor", "project"] = 
         )
     if any(isinstance(module, RegularWeight) for module in layer.modules()):
         raise ValueError("layer is held at a regularity order already; remove that parametrisation first")
-    weight = layer.weight
-    if not isinstance(weight, Tensor if parametrize.is_parametrized(layer, "weight") else nn.Parameter):
-        raise ValueError("layer.weight is no parameter: remove the old form of weight norm first")
+    weight = settable_weight(layer)
     held = RegularWeight(weight, strides, order, subpixel=isinstance(layer, SubPixelConv))
     start = held.draw(weight) if init == "factor" else weight.detach().clone()
     parametrize.register_parametrization(layer, "weight", held)

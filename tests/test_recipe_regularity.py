@@ -8,6 +8,7 @@ import pytest
 import reference
 import regularity
 import torch
+from benchmarks import steps
 
 from audioup import regularity_order
 
@@ -63,11 +64,11 @@ def test_inputs_have_unit_power_in_their_band(kind: str) -> None:
 
 
 def test_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(regularity, "STEP_SHAPES", ((8, 4, 4, 32),))
+    monkeypatch.setattr(steps, "STEP_SHAPES", ((8, 4, 4, 32),))
     timed: list[int] = []
-    step_of = regularity._step_of
+    step_of = steps._step_of
     monkeypatch.setattr(
-        regularity, "_step_of", lambda layer, x: timed.append(regularity_order(layer.weight, 4)) or step_of(layer, x)
+        steps, "_step_of", lambda layer, x: timed.append(regularity_order(layer.weight, 4)) or step_of(layer, x)
     )
     sizes = ["--strides", "4", "4", "4", "--channels", "8", "--frames", "128", "--seeds", "3", "--repeats", "1"]
     assert regularity.main(["--out", str(tmp_path), *sizes]) == 0

@@ -1,1 +1,1 @@
-"""What `benchmark.py` times and measures."""
+"""What `benchmark.py` and `regularity.py` time and measure."""

@@ -21,7 +21,7 @@ SLOPE = 0.1
 
 # One word swaps the family. Kernel sizes are those in use: twice the stride for transposed convolutions; the resize
 # kernel of stride + 1 taps gives nearest-neighbour resizing that very composite length. An order p takes p (stride - 1)
-# taps' freedom, so a kernel of p more strides learns as much as the free one.
+# taps' freedom, so a regular kernel is p strides longer, which leaves it p more free taps than the free one.
 UPSAMPLERS: dict[str, Callable[[int, int, int], UpsamplingLayer1d]] = {
     "transposed": lambda i, o, s: weight_norm(TransposedConv1d(i, o, 2 * s, s)),
     "subpixel": lambda i, o, s: weight_norm(SubPixelConv1d(i, o, 3, s)),
