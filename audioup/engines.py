@@ -135,8 +135,27 @@ def run(
     if padding_mode != "zeros":
         reach = geometry.context
         x = extend(x, reach, padding_mode)
-    compute = _polyphase if engine == "polyphase" else _transposed
-    return compute(x, weight, geometry, bias, reach)
+    return compute(x, weight, geometry, bias, reach, engine)
+
+
+def compute(
+    x: Tensor, weight: Tensor, geometry: Geometry, bias: Tensor | None, reach: Sequence[tuple[int, int]], engine: Engine
+) -> Tensor:
+    """Compute the operator where the ends of the input are its context.
+
+    Args:
+        x: Input of shape ``(batch, in_channels, before + frames + after)``, or so for both axes.
+        weight: What `arrange` gave for the engine.
+        geometry: Sizes of the kernel.
+        bias: One value per output channel, or none.
+        reach: ``before`` and ``after`` for each axis; beyond them the input is zero.
+        engine: ``"transposed"`` or ``"polyphase"``.
+
+    Returns:
+        Tensor of shape ``(batch, out_channels, *(stride * frames))``.
+    """
+    form = _polyphase if engine == "polyphase" else _transposed
+    return form(x, weight, geometry, bias, reach)
 
 
 def _pad(x: Tensor, amounts: Sequence[tuple[int, int]]) -> Tensor:

@@ -41,6 +41,7 @@ def prepare_folder(options: Settings, corpus: Corpus) -> Path:
     listing = [(clip.name, clip.frames) for clip in corpus.train]
     content = {
         "options": plain(options),
+        "sample_rate": corpus.sample_rate,
         "versions": {"python": platform.python_version(), **versions},
         "recordings": hashlib.sha256(json.dumps(listing).encode()).hexdigest(),
     }
