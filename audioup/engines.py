@@ -42,6 +42,18 @@ class Geometry(NamedTuple):
             for n, s, c in zip(self.lengths, self.stride, self.origin, strict=True)
         ]
 
+    def surplus(self, reach: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Samples at either end that a transposed convolution makes too many (or too few, < 0) of.
+
+        Args:
+            reach: Frames at either end of its input that are context, for each axis.
+        """
+        # Of T + left + right frames it makes (T + left + right - 1) s + L samples; the wanted s T begin at c + s left.
+        return [
+            (c + s * left, n - s * (1 - right) - c)
+            for n, s, c, (left, right) in zip(self.lengths, self.stride, self.origin, reach, strict=True)
+        ]
+
 
 def extend(x: Tensor, reach: Sequence[tuple[int, int]], padding_mode: str) -> Tensor:
     """Go on beyond the edges of a signal or an image.
@@ -178,12 +190,7 @@ def _transposed(
     # By one transposed convolution; `reach` frames at either end of x are context.
     stride = geometry.stride
     convolve = F.conv_transpose1d if len(stride) == 1 else F.conv_transpose2d
-    # Uncropped, the transposed convolution of T + left + right frames has (T + left + right - 1) s + L samples, and
-    # the wanted s T begin at index c + s left. What is too much at its ends (or missing, < 0):
-    spare = [
-        (c + s * left, length - s * (1 - right) - c)
-        for length, s, c, (left, right) in zip(geometry.lengths, stride, geometry.origin, reach, strict=True)
-    ]
+    spare = geometry.surplus(reach)
     if all(before >= 0 and 0 <= before - after < s for (before, after), s in zip(spare, stride, strict=True)):
         padding = tuple(before for before, _ in spare)
         missing = tuple(before - after for before, after in spare)
