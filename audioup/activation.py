@@ -93,15 +93,26 @@ class Oversampled(FixedModule):
         if self.factor == 1:
             return self.activation(x)
         reach = self.left + self.right
-        batch, channels, frames = x.shape
+        return self.within(extend(x, [(reach, reach)], self.padding_mode))
+
+    def within(self, wide: Tensor) -> Tensor:
+        """Apply the activation to a signal whose first and last ``left + right`` frames are context.
+
+        Args:
+            wide: Tensor of shape ``(batch, channels, T + 2 (left + right))``.
+
+        Returns:
+            Tensor of shape ``(batch, channels, T)``.
+        """
+        batch, channels, _ = wide.shape
         signals = batch * channels  # all alike to a filter: one group of a depthwise convolution each
-        wide = extend(x, [(reach, reach)], self.padding_mode).reshape(1, signals, -1)
+        wide = wide.reshape(1, signals, -1)
         parts = []
-        for up, down in zip(self._fixed("up", x), self._fixed("down", x), strict=True):
+        for up, down in zip(self._fixed("up", wide), self._fixed("down", wide), strict=True):
             z = F.conv1d(wide, up.expand(signals, 1, -1), groups=signals)
             z = self.activation(z.view(batch, channels, -1)).reshape(1, signals, -1)
             parts.append(F.conv1d(z, down.expand(signals, 1, -1), groups=signals))
-        return sum(parts[1:], parts[0]).view(batch, channels, frames)
+        return sum(parts[1:], parts[0]).view(batch, channels, -1)
 
     def extra_repr(self) -> str:
         """Show the options."""

@@ -144,5 +144,5 @@ class Generator(nn.Module):
             if self.noises:
                 x = self.noises[stage](x)
             branches = self.resblocks[stage * blocks : (stage + 1) * blocks]
-            x = torch.stack([block(x) for block in branches]).mean(0)
+            x = sum(block(x) for block in branches) / blocks
         return torch.tanh(self.conv_post(F.leaky_relu(x)))
