@@ -104,15 +104,12 @@ class Oversampled(FixedModule):
         Returns:
             Tensor of shape ``(batch, channels, T)``.
         """
-        batch, channels, _ = wide.shape
-        signals = batch * channels  # all alike to a filter: one group of a depthwise convolution each
-        wide = wide.reshape(1, signals, -1)
+        channels = wide.shape[1]  # one group each; not batch * channels, which ONNX cannot hold with a dynamic batch
         parts = []
         for up, down in zip(self._fixed("up", wide), self._fixed("down", wide), strict=True):
-            z = F.conv1d(wide, up.expand(signals, 1, -1), groups=signals)
-            z = self.activation(z.view(batch, channels, -1)).reshape(1, signals, -1)
-            parts.append(F.conv1d(z, down.expand(signals, 1, -1), groups=signals))
-        return sum(parts[1:], parts[0]).view(batch, channels, -1)
+            z = self.activation(F.conv1d(wide, up.expand(channels, 1, -1), groups=channels))
+            parts.append(F.conv1d(z, down.expand(channels, 1, -1), groups=channels))
+        return sum(parts[1:], parts[0])
 
     def extra_repr(self) -> str:
         """Show the options."""
