@@ -3,6 +3,7 @@
 - `audioup.functional`: the one operator, `upsample1d` and `upsample2d`, and the pixel shuffles.
 - `TransposedConv1d`, `SubPixelConv1d`, `ResizeConv1d`: three layers over it, swappable by one word; `...2d` for images.
 - `audioup.regularity`: `regular` holds a kernel free of tones on slow signals, whatever it learns.
+- `convert` swaps the upsampling of a model that is there already, `fold` gives plain torch layers for deployment.
 - `audioup.interpolation`, `audioup.init`: the filters, the initialisation and the weight norm they use.
 - `Oversampled`, `Snake`, `SnakeBeta`: activations that do not alias, or less.
 - `tone_response`, `tonal_fraction`, `rectified_tones`, `filter_response`: tones, images and droop from weights.
@@ -11,6 +12,8 @@
 
 from audioup import functional
 from audioup.activation import Oversampled, Snake, SnakeBeta
+from audioup.convert import Conversion, convert
+from audioup.fold import fold
 from audioup.measure import ToneLine, ToneReport, measure_tones
 from audioup.regularity import project, regular, regularity_order
 from audioup.resize import ResizeConv1d, ResizeConv2d
@@ -22,6 +25,7 @@ from audioup.transposed import TransposedConv1d, TransposedConv2d
 __version__ = "0.1.0"
 
 __all__ = [
+    "Conversion",
     "FilterResponse",
     "Oversampled",
     "ResizeConv1d",
@@ -34,7 +38,9 @@ __all__ = [
     "ToneReport",
     "TransposedConv1d",
     "TransposedConv2d",
+    "convert",
     "filter_response",
+    "fold",
     "functional",
     "measure_tones",
     "project",

@@ -122,6 +122,14 @@ class UpsamplingLayer(nn.Module):
         """
         raise NotImplementedError
 
+    def weight_for(self, kernel: Tensor) -> Tensor:
+        """Return the weight whose composite kernel is ``kernel``, or nearest to it by the sum of squared differences.
+
+        Args:
+            kernel: Shape of `kernel`. A parametrisation of the weight is not looked at.
+        """
+        raise NotImplementedError
+
     def forward(self, x: Tensor) -> Tensor:
         """Upsample ``x`` to ``stride`` times its length along every upsampled axis; see the layer for shapes."""
         check_input(x, self.in_channels, self.axes)
@@ -203,6 +211,11 @@ class UpsamplingLayer2d(UpsamplingLayer):
     kernel_length: tuple[int, int]
     origin: tuple[int, int]
     delay: tuple[float, float]
+
+
+def swap_channels(taps: Tensor, groups: int) -> Tensor:
+    """Turn ``(out, in / groups, ...)``, as convolutions have it, into ``(in, out / groups, ...)``, or back."""
+    return taps.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
 
 
 def set_weight_(layer: nn.Module, weight: Tensor) -> None:

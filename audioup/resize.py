@@ -10,10 +10,12 @@ from typing_extensions import Unpack
 
 from audioup.checks import check_input
 from audioup.engines import extend
-from audioup.fixed import FixedModule
+from audioup.fixed import FixedModule, along
 from audioup.functional import upsample1d, upsample2d
 from audioup.interpolation import interpolation_filter
-from audioup.layer import LayerOptions, UpsamplingLayer, UpsamplingLayer1d, UpsamplingLayer2d
+from audioup.layer import LayerOptions, UpsamplingLayer, UpsamplingLayer1d, UpsamplingLayer2d, swap_channels
+
+HARDLY_PASSED = 0.01  # gain, over the largest
 
 
 class ResizeConv(FixedModule, UpsamplingLayer):
@@ -51,12 +53,22 @@ class ResizeConv(FixedModule, UpsamplingLayer):
     def kernel(self) -> Tensor:
         """Return the folded kernel, shape ``(in_channels, out_channels / groups, *(La + kernel_size - 1))``."""
         # From (g out, in, *k), brought in order before the product, while the taps are few; one product for both axes.
-        taps = self.weight.unflatten(0, (self.groups, -1)).transpose(1, 2).flatten(0, 1)
+        taps = swap_channels(self.weight, self.groups)
         matrix = self._fixed("filter_matrix_0", taps)
         if self.axes == 1:
             return taps @ matrix
         matrix = torch.kron(matrix, self._fixed("filter_matrix_1", taps))
         return (taps.flatten(2) @ matrix).unflatten(-1, self.kernel_lengths)
+
+    def weight_for(self, kernel: Tensor) -> Tensor:
+        """Return the weight whose folded kernel is nearest to ``kernel``, but for what the filter hardly passes.
+
+        Directions that it holds below -40 dB of the best are left at zero: they would take huge weights.
+        """
+        for axis in range(-self.axes, 0):
+            inverse = torch.linalg.pinv(self._designs[f"filter_matrix_{axis + self.axes}"], rtol=HARDLY_PASSED)
+            kernel = along(kernel, inverse.to(kernel), axis)
+        return swap_channels(kernel, self.groups)
 
     def forward(self, x: Tensor) -> Tensor:
         """Upsample ``x`` of shape ``(batch, in_channels, T)`` or ``(batch, in_channels, H, W)``; see the layer."""

@@ -8,7 +8,7 @@ from typing_extensions import Unpack
 
 from audioup.checks import check_choice
 from audioup.init import icnr_
-from audioup.layer import LayerOptions, UpsamplingLayer, UpsamplingLayer1d, UpsamplingLayer2d
+from audioup.layer import LayerOptions, UpsamplingLayer, UpsamplingLayer1d, UpsamplingLayer2d, swap_channels
 
 
 class SubPixelConv(UpsamplingLayer):
@@ -17,7 +17,11 @@ class SubPixelConv(UpsamplingLayer):
     def kernel(self) -> Tensor:
         """Return the interleaved phases, shape ``(in_channels, out_channels / groups, *(kernel_size * stride))``."""
         taps = interleave(self.weight, self.strides)  # (g out, in, *L)
-        return taps.unflatten(0, (self.groups, -1)).transpose(1, 2).flatten(0, 1)
+        return swap_channels(taps, self.groups)
+
+    def weight_for(self, kernel: Tensor) -> Tensor:
+        """Return the phases of ``kernel`` as channels."""
+        return separate(swap_channels(kernel, self.groups), self.strides)
 
     def extra_repr(self) -> str:
         """Describe the layer as its constructor call."""

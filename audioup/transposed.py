@@ -15,6 +15,10 @@ class TransposedConv(UpsamplingLayer):
         """Return the weight itself, shape ``(in_channels, out_channels / groups, *kernel_size)``."""
         return self.weight
 
+    def weight_for(self, kernel: Tensor) -> Tensor:
+        """Return ``kernel``."""
+        return kernel
+
     def _kernel_lengths(self) -> tuple[int, ...]:
         return self.kernel_sizes
 
