@@ -177,7 +177,7 @@ def convert(
     with torch.no_grad():
         for source in sources:
             try:
-                if source.word == to:
+                if source.word == to and isinstance(source.module, UpsamplingLayer):
                     raise Unsuitable(f"it is {to} already")
                 layer, wanted = _fit(source, family, option, more, weight_norm)
             except ValueError as error:
@@ -250,8 +250,9 @@ def _fit(
         if family == "subpixel":
             unit, size = stride, -(-length // stride) + longer
         elif family == "resize":
-            # As many as the narrowest filter, nearest, needs to cover the old kernel.
-            reach, size = len(interpolation_filter(option, stride)) - 1, max(1, size - stride + 1)
+            reach = len(interpolation_filter(option, stride)) - 1
+            # As many as were there, or as the narrowest filter, nearest, needs to cover the old kernel.
+            size = max(1, size - (reach if source.word == f"resize-{option}" else stride - 1))
         while True:
             taps = unit * size + reach
             before = (0 if causal else (taps - stride + 1) // 2) - origin

@@ -125,6 +125,7 @@ def _resized(module: nn.Upsample, convolution: Convolution, pads: list[nn.Module
         normed(convolution),
         mode,  # type: ignore[arg-type]
         (module, *pads),
+        word=f"resize-{MODES[module.mode]}",
         note=EDGES,
     )
 
@@ -156,6 +157,7 @@ def _shuffled(module: nn.PixelShuffle, convolution: Convolution, name: str) -> S
         normed(convolution),
         convolution.padding_mode,  # type: ignore[arg-type]
         (module,),
+        word="subpixel",
         bias_lost_db=lost,
     )
 

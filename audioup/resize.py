@@ -16,6 +16,7 @@ from audioup.interpolation import interpolation_filter
 from audioup.layer import LayerOptions, UpsamplingLayer, UpsamplingLayer1d, UpsamplingLayer2d, swap_channels
 
 HARDLY_PASSED = 0.01  # gain, over the largest
+REPRESENTED = 1e-6  # distance, over the norm, of a kernel that is there but for its rounding
 
 
 class ResizeConv(FixedModule, UpsamplingLayer):
@@ -61,14 +62,20 @@ class ResizeConv(FixedModule, UpsamplingLayer):
         return (taps.flatten(2) @ matrix).unflatten(-1, self.kernel_lengths)
 
     def weight_for(self, kernel: Tensor) -> Tensor:
-        """Return the weight whose folded kernel is nearest to ``kernel``, but for what the filter hardly passes.
+        """Return the weight whose folded kernel is ``kernel``; where there is none, nearest but for huge weights.
 
-        Directions that it holds below -40 dB of the best are left at zero: they would take huge weights.
+        Shifts of a smooth filter are almost alike. What it holds below -40 dB of what it passes best is then left out.
         """
-        for axis in range(-self.axes, 0):
-            inverse = torch.linalg.pinv(self._designs[f"filter_matrix_{axis + self.axes}"], rtol=HARDLY_PASSED)
-            kernel = along(kernel, inverse.to(kernel), axis)
-        return swap_channels(kernel, self.groups)
+        matrices = [self._designs[f"filter_matrix_{axis}"].to(kernel) for axis in range(self.axes)]
+        for smallest in (0.0, HARDLY_PASSED):
+            weight = again = kernel
+            for axis, matrix in enumerate(matrices, start=-self.axes):
+                weight = along(weight, torch.linalg.pinv(matrix, rtol=smallest), axis)
+            for axis, matrix in enumerate(matrices, start=-self.axes):
+                again = along(weight if axis == -self.axes else again, matrix, axis)
+            if (again - kernel).norm() <= REPRESENTED * kernel.norm():
+                break
+        return swap_channels(weight, self.groups)
 
     def forward(self, x: Tensor) -> Tensor:
         """Upsample ``x`` of shape ``(batch, in_channels, T)`` or ``(batch, in_channels, H, W)``; see the layer."""

@@ -30,7 +30,7 @@ class Source:
     Attributes:
         name: Dotted path of the module in whose place a layer can go.
         kind: What it is made of, such as ``"ConvTranspose1d"`` or ``"Upsample + Conv1d"``.
-        word: What `audioup.convert.convert` calls it where it is one of this library's layers, else ``""``.
+        word: What `audioup.convert.convert` calls its family; ``""`` for torch's transposed convolutions.
         module: The module in whose place a layer can go.
         dropped: Modules that a layer makes idle, such as the ``Upsample`` before a convolution.
         learned: The module that has the weight.
@@ -162,14 +162,14 @@ def visible_weight(module: nn.Module) -> Tensor:
     Raises:
         Unsuitable: If the module does more than its weight says (hooks), or the weight cannot be had or set.
     """
+    if any(nn.parameter.is_lazy(value) or value.is_meta for value in module.parameters()):
+        raise Unsuitable("it has no weights yet")
     hooks = [hook for hook in module._forward_pre_hooks.values() if not isinstance(hook, WeightNorm)]
     if hooks or module._forward_hooks or module._backward_hooks or module._backward_pre_hooks:
         raise Unsuitable("it has hooks")
     for held in _parametrizations(module):
         if not isinstance(held, (parametrizations._WeightNorm, init._WeightNorm, RegularWeight)):
             raise Unsuitable(f"its weight is parametrised by {kind(held)}")
-    if any(nn.parameter.is_lazy(value) or value.is_meta for value in module.parameters()):
-        raise Unsuitable("it has no weights yet")
     for hook in module._forward_pre_hooks.values():
         hook(module, ())  # old-style weight norm sets the weight
     weight: Tensor = module.weight  # type: ignore[assignment]

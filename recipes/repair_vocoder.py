@@ -1,0 +1,180 @@
+"""Take the tones out of a vocoder that is trained already: swap its upsamplers, train a little more, compare.
+
+The upsamplers of a run of `train_vocoder.py` are converted to another family, as near as it can come to what they have
+learned (`audioup.convert`), and the generator is then trained a little further. Three reports, before, converted and
+tuned, with their sound and pictures, and one table say what that did. OUT/NAME is a run like any other: if it is
+interrupted, `train_vocoder.py --name NAME --resume` trains it to its end.
+
+    python recipes/train_vocoder.py
+    python recipes/repair_vocoder.py runs/vocoder --to regular-1
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import tyro
+from train_vocoder import make_fabric, prepare_folder, train
+from vocoder.checkpoint import load_checkpoint
+from vocoder.data import open_corpus
+from vocoder.model import Generator
+from vocoder.options import Settings, resolve
+from vocoder.report import check_readable, write_report
+from vocoder.runs import Run, open_run
+from vocoder.segments import Segments
+from vocoder.trainer import Trainer
+
+from audioup import Conversion, convert
+from audioup.fold import duplicate
+
+# By how many strides the recipe's kernels are longer than what convert would choose.
+LONGER = {"subpixel": 1}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Convert the upsamplers of a trained vocoder, tune it, and compare."""
+
+    run: tyro.conf.Positional[Path]
+    """Folder of the trained run, such as runs/vocoder."""
+    to: Literal[
+        "regular-1",
+        "regular-2",
+        "resize-nearest",
+        "resize-linear",
+        "resize-cubic",
+        "resize-sinc",
+        "transposed",
+        "subpixel",
+    ] = "regular-1"
+    """What the upsamplers become. What they are already leaves them as they are: the same tuning, to compare with."""
+    steps: int = 300
+    """Generator steps of tuning; with discriminators if the run ended with them."""
+    learning_rate: float = 5e-4
+    """At the start of the tuning."""
+    name: str = "repaired"
+    """The new run's results go to OUT/NAME."""
+    out: Path = Path("runs")
+    """Folder of all runs."""
+    data: str | None = None
+    """Recordings, as in train_vocoder.py; by default those of the run."""
+    cache: Path = Path("~/.cache/audioup")
+    """Folder of synthesised and downloaded speech."""
+    test_clips: int = 16
+    """Held-out clips to generate and to measure, three times."""
+    accelerator: str = "auto"
+    """cpu, cuda, ...: see Lightning Fabric."""
+
+
+def converted(run: Run, to: str) -> Conversion:
+    """Convert a copy of a run's generator to what `vocoder.model.UPSAMPLERS` builds under a name."""
+    return convert(duplicate(run.generator), to, longer=LONGER.get(to))
+
+
+def settings(given: Options, run: Run) -> Settings:
+    """Derive the options of the new run."""
+    adversarial = run.options.warmup_steps < run.options.steps
+    return dataclasses.replace(
+        run.options,
+        name=given.name,
+        out=given.out,
+        cache=given.cache,
+        data=given.data or run.options.data,
+        sample_rate=run.sample_rate,
+        upsampler=given.to,
+        steps=given.steps,
+        warmup_steps=0 if adversarial else given.steps,
+        learning_rate=given.learning_rate,
+        test_clips=given.test_clips,
+        accelerator=given.accelerator,
+        devices=1,
+        resume=False,
+    )
+
+
+def summary(reports: dict[str, dict[str, Any]]) -> str:
+    """Lay the three reports out as one table."""
+    rows: list[tuple[str, ...]] = [
+        ("", "mel L1", "STFT", "STOI", "line on speech", "on silence", "on noise at -20 dBFS")
+    ]
+    for stage, report in reports.items():
+        numbers = [f"{report['metrics'][name]:.3f}" for name in ("mel_l1", "multi_resolution_stft", "stoi")]
+        rows.append((stage, *numbers, *(strongest(report["tones"][on]) for on in ("speech", "silence", "noise"))))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(word.ljust(n) for word, n in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def strongest(tone: dict[str, Any]) -> str:
+    """Say where the strongest line lies, or the verdict if there is none."""
+    found = [line for line in tone["lines"] if line["detected"]]
+    top = max(found, key=lambda line: line["level_dbfs"], default=None)
+    return f"{top['level_dbfs']:.1f} dBFS at {top['frequency_hz']:.1f} Hz" if top else tone["verdict"]
+
+
+def repair(given: Options) -> None:
+    """Convert, tune, report."""
+    run = open_run(given.run)
+    fabric = make_fabric(dataclasses.replace(run.options, accelerator=given.accelerator, devices=1))
+    options = resolve(settings(given, run), fabric.device)
+    corpus = open_corpus(options.data, run.sample_rate, options.cache)
+    check_readable(corpus)
+    conversion = converted(run, given.to)
+    folder = prepare_folder(options, corpus)
+    fabric.launch()
+    trainer = Trainer(options, fabric, run.sample_rate)
+    trainer.generator_network.load_state_dict(conversion.model.state_dict())
+    weights, _ = load_checkpoint(run.checkpoint, ("discriminators",))
+    trainer.networks["discriminators"].load_state_dict(weights["discriminators"])
+    trainer.wrap()
+    trainer.save(folder / "checkpoints")
+    print(conversion)
+    (folder / "conversion.json").write_text(json.dumps(conversion.to_dict(), indent=1) + "\n", encoding="utf-8")
+
+    def report(stage: str, generator: Generator) -> dict[str, Any]:
+        details = {"name": f"{given.name}, {stage}", "steps": trainer.step, "preset": options.preset}
+        details["upsampler"] = run.options.upsampler if stage == "before" else given.to
+        torch.manual_seed(options.seed)
+        where = folder if stage == "tuned" else folder / stage
+        return write_report(generator, trainer.mel, corpus, where, options.test_clips, details)
+
+    reports = {
+        "before": report("before", run.generator.to(fabric.device)),
+        "converted": report("converted", trainer.generator_network),
+    }
+    trainer.generator_network.train()
+    segments = Segments(
+        corpus.train, corpus.sample_rate, options.segment_size, options.batch_size, options.steps, options.seed, 0, 1
+    )
+    train(trainer, segments, corpus, folder)
+    reports["tuned"] = report("tuned", trainer.generator_network)
+    table = summary(reports)
+    (folder / "repair.txt").write_text(table + "\n", encoding="utf-8")
+    (folder / "repair.json").write_text(json.dumps(reports, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    print(table)
+    print(f"listen: {folder}/{{before,converted}}/audio and {folder}/audio   numbers: {folder / 'repair.json'}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status: 0 done, 2 bad input, 130 interrupted."""
+    options = tyro.cli(Options, args=arguments)
+    try:
+        repair(options)
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        print(f"repair_vocoder: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            f"repair_vocoder: interrupted; train_vocoder.py --name {options.name} --resume trains it to its end",
+            file=sys.stderr,
+        )
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
