@@ -39,11 +39,16 @@ class Oversampled(FixedModule):
         zeros: Zero crossings of the sinc on either side. 3 at factor 2 gives 12 taps, the length used by BigVGAN.
         rolloff: Cut-off as a share of the Nyquist frequency.
         padding_mode: What lies beyond the edges of the input; the activation acts on it too.
+        taps: Other filter ``a`` at the higher rate, such as a published model's (times ``factor`` where that has unit
+            sum), shape ``(L,)``, ``L >= factor``, taken as it is; ``zeros`` and ``rolloff`` are then left at their
+            defaults. Where its phases differ in their sums ``g_r``, a constant ``v`` ripples at the old sample rate on
+            the way up. The way down folds that ripple to 0 Hz: no tone, but another constant, the mean of ``g_r f(g_r
+            v)`` over ``r``. A symmetric filter of an even number of taps at factor 2 (BigVGAN's) has equal sums.
 
     Raises:
-        TypeError: If the activation cannot be called.
-        ValueError: If a number or the mode is out of range; in ``forward``, if the input has other than 2 or 3 axes, is
-            empty, or is too short to be reflected or wrapped.
+        TypeError: If the activation cannot be called or ``taps`` is no tensor.
+        ValueError: If a number, the mode or the taps are out of range; in ``forward``, if the input has other than 2 or
+            3 axes, is empty, or is too short to be reflected or wrapped.
 
     Source: Karras et al., "Alias-Free Generative Adversarial Networks" (NeurIPS 2021), section 3.2; Lee et al.,
     "BigVGAN" (ICLR 2023), section 3.2, for sound.
@@ -61,13 +66,18 @@ class Oversampled(FixedModule):
         zeros: int = 3,
         rolloff: float = 1.0,
         padding_mode: PaddingMode = "replicate",
+        taps: Tensor | None = None,
     ) -> None:
         super().__init__()
         if not callable(activation):
             raise TypeError(f"activation must be a function or a module, got {activation!r}")
         check_positive("factor", factor)
         check_choice("padding_mode", padding_mode, PADDING_MODES)
-        taps = interpolation_filter("sinc", factor, zeros, rolloff)
+        self.given_taps = taps is not None
+        if taps is None:
+            taps = interpolation_filter("sinc", factor, zeros, rolloff)
+        else:
+            taps = _checked(taps, factor, zeros, rolloff)
         self.activation = activation
         self.factor = factor
         self.zeros = zeros
@@ -113,7 +123,23 @@ class Oversampled(FixedModule):
 
     def extra_repr(self) -> str:
         """Show the options."""
-        return f"factor={self.factor}, zeros={self.zeros}, rolloff={self.rolloff}, padding_mode={self.padding_mode!r}"
+        design = "given taps" if self.given_taps else f"zeros={self.zeros}, rolloff={self.rolloff}"
+        return f"factor={self.factor}, {design}, padding_mode={self.padding_mode!r}"
+
+
+def _checked(taps: Tensor, factor: int, zeros: int, rolloff: float) -> Tensor:
+    if not isinstance(taps, Tensor):
+        raise TypeError(f"taps must be a tensor, got {type(taps).__name__}")
+    if factor == 1 or (zeros, rolloff) != (3, 1.0):
+        raise ValueError(
+            "taps take the place of the windowed sinc at a factor above 1: leave out zeros and rolloff, "
+            f"got factor={factor}, zeros={zeros}, rolloff={rolloff}"
+        )
+    if taps.dim() != 1 or len(taps) < factor or taps.is_meta or not taps.isfinite().all():
+        raise ValueError(
+            f"taps must be finite numbers, at least factor = {factor}, in one axis, got shape {tuple(taps.shape)}"
+        )
+    return taps.detach().to("cpu", torch.float64)
 
 
 class SnakeBeta(nn.Module):

@@ -25,11 +25,15 @@ every_snake = pytest.mark.parametrize("family", [Snake, SnakeBeta])
 
 
 def oversampled(x, activation, factor, zeros, rolloff, padding_mode):
-    """Stretch, convolve, bend, correlate and decimate a signal of shape (channels, frames), all of it."""
+    """`between` two windowed sincs."""
     if factor == 1:
         return activation(x)
-    taps = interpolation_filter("sinc", factor, zeros, rolloff).numpy()
-    frames, far = x.shape[1], 2 * zeros + 1
+    return between(interpolation_filter("sinc", factor, zeros, rolloff).numpy(), x, activation, factor, padding_mode)
+
+
+def between(taps, x, activation, factor, padding_mode):
+    """Stretch, convolve, bend, correlate and decimate a signal of shape (channels, frames), all of it."""
+    frames, far = x.shape[1], len(taps) // factor + 2
     wide = np.stack([reference.extended(x, m, padding_mode) for m in range(-far, frames + far)], axis=1)
     y = np.zeros_like(x)
     for channel in range(len(x)):
@@ -129,6 +133,70 @@ def test_every_channel_has_its_own_activation():
             one = Snake(1, alpha.item(), dtype=torch.float64)
             assert_close(y[batch, channel], Oversampled(one, 2)(x[batch, channel][None])[0])
     assert_close(y[0], oversampled(x[0].numpy(), as_numpy(snake), 2, 3, 1.0, "replicate"))
+
+
+@every_padding_mode
+@pytest.mark.parametrize(("factor", "length"), [(2, 2), (2, 5), (2, 12), (3, 3), (3, 7), (3, 12), (4, 17)], ids=str)
+def test_given_taps_are_taken_as_they_are(factor, length, padding_mode):
+    taps, x = noise(length, seed=1), noise(2, 3, 11)
+    y = Oversampled(LEAKY, factor, taps=taps, padding_mode=padding_mode)(x)
+    for row, expected in zip(y, x, strict=True):
+        assert_close(row, between(taps.numpy(), expected.numpy(), as_numpy(LEAKY), factor, padding_mode))
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_the_windowed_sinc_as_given_taps(factor):
+    x = noise(2, 3, 30)
+    assert torch.equal(
+        Oversampled(LEAKY, factor, taps=interpolation_filter("sinc", factor, 3))(x), Oversampled(LEAKY, factor)(x)
+    )
+
+
+@pytest.mark.parametrize(("factor", "length"), [(2, 12), (2, 11), (3, 12), (4, 9)], ids=str)
+def test_a_constant_becomes_another_without_a_tone(factor, length):
+    taps, value = noise(length, seed=2), 0.7
+    gains = torch.stack([taps[r::factor].sum() for r in range(factor)])
+    assert gains.diff().abs().max() > 0.5  # phases that ripple
+    y = Oversampled(torch.exp, factor, taps=taps)(torch.full((1, 9), value, dtype=torch.float64))
+    assert_close(y, (gains * (gains * value).exp()).mean().expand(1, 9))
+
+
+def test_an_even_symmetric_filter_at_factor_two_keeps_a_constant_as_a_plain_gain_does():
+    half = noise(6, seed=3)
+    taps = torch.cat([half, half.flip(0)])
+    y = Oversampled(LEAKY, 2, taps=taps / half.sum())(torch.full((1, 9), -1.5, dtype=torch.float64))
+    assert_close(y, LEAKY(torch.full((1, 9), -1.5, dtype=torch.float64)))
+
+
+def test_given_taps_are_copied_and_exact_again_after_a_coarser_type():
+    taps, x = noise(12), noise(2, 3, 30)
+    layer = Oversampled(nn.LeakyReLU(0.1), taps=taps)
+    expected = layer(x)
+    taps.zero_()
+    assert torch.equal(layer.half().double()(x), expected)
+    assert list(layer.state_dict()) == []
+    assert "factor=2, given taps, padding_mode='replicate'" in repr(layer)
+
+
+@pytest.mark.parametrize(
+    "taps",
+    [torch.ones(1), torch.ones(1, 12), torch.ones(()), torch.tensor([1.0, float("nan")]), torch.ones(12).to("meta")],
+    ids=["short", "two axes", "no axis", "nan", "meta"],
+)
+def test_taps_that_are_no_filter_are_refused(taps):
+    with pytest.raises(ValueError, match=r"^taps must be finite numbers, at least factor = 2, in one axis"):
+        Oversampled(LEAKY, 2, taps=taps)
+
+
+@pytest.mark.parametrize("options", [{"factor": 1}, {"zeros": 4}, {"rolloff": 0.9}], ids=str)
+def test_taps_beside_options_that_say_nothing_are_refused(options):
+    with pytest.raises(ValueError, match=r"^taps take the place of the windowed sinc"):
+        Oversampled(LEAKY, taps=torch.ones(12), **options)
+
+
+def test_taps_that_are_no_tensor_are_refused():
+    with pytest.raises(TypeError, match=r"^taps must be a tensor, got list"):
+        Oversampled(LEAKY, taps=[0.5, 1.0, 0.5])
 
 
 # Sines of 1 at prime bins of 1024 frames, periodic: all that is new lies on exact bins.
