@@ -306,6 +306,14 @@ def test_the_module_is_left_as_it_is_and_the_weights_are_those_of_the_beginning(
     assert torch.equal(torch.cat([stream(x), stream.flush()], -1), y)
 
 
+def test_a_chunk_is_never_written_to():
+    chunk = noise(1, 4, 9, dtype=torch.float32)
+    before = chunk.clone()
+    for module in (nn.ReLU(inplace=True), nn.Sequential(nn.ReLU(inplace=True), nn.Conv1d(4, 4, 3))):
+        Stream(module)(chunk)
+        assert torch.equal(chunk, before)
+
+
 def test_nan_spreads_as_far_as_in_the_whole():
     for module in (STACKS["dilated"](), SubPixelConv1d(4, 2, 3, 2), Arithmetic()):
         x = noise(1, 4, 30, dtype=torch.float32)
