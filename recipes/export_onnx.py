@@ -48,8 +48,8 @@ class Options:
     """Of sound, to time."""
     rounds: int = 15
     """In which onnxruntime and torch run once each, after two to warm up."""
-    threads: int = 2
-    """Of onnxruntime and of torch."""
+    threads: int = 1
+    """Of onnxruntime and of torch; with more, any other program that runs slows torch many times over."""
 
 
 def export(options: Options) -> dict[str, Any]:
