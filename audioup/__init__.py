@@ -3,16 +3,18 @@
 - `audioup.functional`: the one operator, `upsample1d` and `upsample2d`, and the pixel shuffles.
 - `TransposedConv1d`, `SubPixelConv1d`, `ResizeConv1d`: three layers over it, swappable by one word; `...2d` for images.
 - `audioup.regularity`: `regular` holds a kernel free of tones on slow signals, whatever it learns.
-- `convert` swaps the upsampling of a model that is there already, `fold` gives plain torch layers for deployment.
+- `convert` swaps the upsampling of a model that is there already, `fold` turns layers into plain torch for deployment,
+  `streaming.Stream` runs a model chunk by chunk; `weights` reads state dicts with weight norm.
 - `audioup.interpolation`, `audioup.init`: the filters, the initialisation and the weight norm they use.
 - `Oversampled`, `Snake`, `SnakeBeta`: activations that do not alias, or less.
 - `tone_response`, `tonal_fraction`, `rectified_tones`, `filter_response`: tones, images and droop from weights.
 - `measure_tones`: stride tones from sound; the command line is ``audioup measure``, the pictures `audioup.plot`.
 """
 
-from audioup import functional
+from audioup import functional, streaming, weights
 from audioup.activation import Oversampled, Snake, SnakeBeta
-from audioup.convert import Conversion, convert
+from audioup.conversion import Conversion
+from audioup.convert import convert
 from audioup.fold import fold
 from audioup.measure import ToneLine, ToneReport, measure_tones
 from audioup.regularity import project, regular, regularity_order
@@ -47,6 +49,8 @@ __all__ = [
     "rectified_tones",
     "regular",
     "regularity_order",
+    "streaming",
     "tonal_fraction",
     "tone_response",
+    "weights",
 ]

@@ -53,7 +53,7 @@ class Options:
         "subpixel",
     ] = "regular-1"
     """What the upsamplers become. What they are already leaves them as they are: the same tuning, to compare with."""
-    steps: int = 300
+    steps: int = 1000
     """Generator steps of tuning; with discriminators if the run ended with them."""
     learning_rate: float = 5e-4
     """At the start of the tuning."""

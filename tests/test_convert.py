@@ -3,19 +3,17 @@
 import itertools
 import json
 import math
-import re
-import warnings
 
 import numpy as np
 import pytest
 import torch
+from conversions import distance, old_weight_norm, only
 from reference import noise, one_thread  # noqa: F401
 from torch import nn
 from torch.nn.utils import parametrizations
 
 from audioup import (
     ResizeConv1d,
-    ResizeConv2d,
     SubPixelConv1d,
     SubPixelConv2d,
     TransposedConv1d,
@@ -30,24 +28,6 @@ from audioup.convert import find
 from audioup.init import weight_norm
 
 TARGETS = ("transposed", "subpixel", "resize-nearest", "resize-linear", "resize-sinc", "regular-1", "regular-2")
-
-
-def distance(actual: torch.Tensor, expected: torch.Tensor) -> float:
-    """Return the largest difference over the peak; shapes must be equal."""
-    assert actual.shape == expected.shape
-    return float((actual - expected).detach().abs().max() / expected.detach().abs().max())
-
-
-def old_weight_norm(layer: nn.Module) -> nn.Module:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        return torch.nn.utils.weight_norm(layer)
-
-
-def only(conversion):
-    assert not conversion.skipped, conversion
-    (row,) = conversion.layers
-    return row
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3, 8])
@@ -204,144 +184,6 @@ def test_type_mode_gradients_bias_and_random_numbers_stay_as_they_were():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("to", ["resize-nearest", "transposed", "subpixel"])
-@pytest.mark.parametrize("factor", [2, 3])
-@pytest.mark.parametrize("mode", ["nearest", "linear", "nearest-exact"])
-@pytest.mark.parametrize("kernel_size", [1, 2, 3, 6, 7])
-def test_a_resize_and_its_convolution_become_one_layer(to: str, factor: int, mode: str, kernel_size: int):
-    model = nn.Sequential(
-        nn.Upsample(scale_factor=factor, mode=mode), nn.Conv1d(4, 6, kernel_size, padding="same", groups=2), nn.ReLU()
-    ).double()
-    x = noise(2, 4, 30)
-    expected = model(x)
-    convert(model, "resize-linear" if to == "resize-nearest" and mode == "linear" else to)
-    assert isinstance(model[0], nn.Identity)
-    edge = 3 * factor + kernel_size
-    assert distance(model(x)[..., edge:-edge], expected[..., edge:-edge]) < 1e-12
-
-
-@pytest.mark.parametrize("mode", ["nearest", "bilinear", "bicubic"])
-@pytest.mark.parametrize(("pad", "word"), [(nn.ReflectionPad2d, "reflect"), (nn.ZeroPad2d, "zeros"), (None, "zeros")])
-def test_images_are_padded_where_they_were(mode: str, pad, word: str):
-    class Block(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.up = nn.Upsample(scale_factor=(2, 3), mode=mode)
-            self.pad = nn.Identity() if pad is None else pad((1, 1, 2, 2))
-            self.conv = nn.Conv2d(4, 2, (5, 3), padding=(2, 1) if pad is None else 0)
-
-        def forward(self, x):
-            up = self.up(x)
-            return torch.tanh(self.conv(up if pad is None else self.pad(up))) + 1
-
-    model = nn.ModuleDict({"block": Block()}).double()
-    x = noise(1, 4, 12, 13)
-    expected = model["block"](x)
-    row = only(convert(model, "resize-" + {"nearest": "nearest", "bilinear": "linear", "bicubic": "cubic"}[mode]))
-    assert (row.name, row.source) == ("block.conv", "Upsample + Conv2d")
-    assert row.residual_db < -250
-    assert "away from the edges" in row.note
-    layer = model["block"].conv
-    assert isinstance(layer, ResizeConv2d)
-    assert layer.padding_mode == word
-    assert distance(model["block"](x)[..., 8:-8, 12:-12], expected[..., 8:-8, 12:-12]) < 1e-12
-
-
-@pytest.mark.parametrize("groups", [1, 2])
-@pytest.mark.parametrize("kernel_size", [1, 3, 5])
-def test_a_convolution_and_its_shuffle_become_one_layer_and_the_lost_bias_is_told(groups: int, kernel_size: int):
-    model = nn.Sequential(nn.Conv2d(4, 18, kernel_size, padding="same", groups=groups), nn.PixelShuffle(3)).double()
-    x = noise(1, 4, 6, 7)
-    bias = model[0].bias.detach().clone()
-    with torch.no_grad():
-        model[0].bias.zero_()
-    expected = model(x)
-    with torch.no_grad():
-        model[0].bias.copy_(bias)
-    row = only(convert(model, "subpixel"))
-    means = bias.view(2, 9).mean(1)
-    assert distance(model(x) - means.view(1, 2, 1, 1), expected) < 1e-12
-    lost = (bias.view(2, 9) - means[:, None]).square().sum() / bias.square().sum()
-    assert row.bias_residual_db == pytest.approx(10 * math.log10(lost))
-    assert isinstance(model[0], SubPixelConv2d)
-    assert isinstance(model[1], nn.Identity)
-
-
-class Twice(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.up = nn.Upsample(scale_factor=2)
-        self.a, self.b = nn.Conv1d(2, 2, 3, padding=1), nn.Conv1d(2, 2, 3, padding=1)
-
-    def forward(self, x):
-        return self.b(self.up(self.a(self.up(x))))
-
-
-class Branches(Twice):
-    def forward(self, x):
-        up = self.up(x)
-        return self.a(up) + self.b(up)
-
-
-class Decides(Twice):
-    def forward(self, x):
-        return self.a(self.up(x)) if x.sum() > 0 else x
-
-
-def shared() -> nn.Module:
-    conv = nn.Conv1d(2, 2, 3, padding=1)
-    return nn.Sequential(nn.Upsample(scale_factor=2), conv, conv)
-
-
-def hooked() -> nn.Module:
-    layer = nn.ConvTranspose1d(2, 2, 4, 2, 1)
-    layer.register_forward_hook(lambda *_: None)
-    return layer
-
-
-def tied() -> nn.Module:
-    model = nn.Sequential(nn.ConvTranspose1d(2, 2, 4, 2, 1), nn.Conv1d(2, 2, 4))
-    model[1].weight = model[0].weight
-    return model
-
-
-@pytest.mark.parametrize(
-    ("model", "reason"),
-    [
-        (nn.ConvTranspose1d(2, 2, 3, 2, dilation=2, padding=1), "dilated"),
-        (nn.ConvTranspose2d(2, 2, (4, 4), 2, (1, 0)), r"stride \* T by stride \* T \+2 samples"),
-        (hooked(), "hooks"),
-        (tied(), "used elsewhere too"),
-        (torch.nn.utils.parametrizations.spectral_norm(nn.ConvTranspose1d(2, 2, 4, 2, 1)), "parametrised by _Spectral"),
-        (nn.LazyConvTranspose1d(2, 4, 2, 1), "no weights yet"),
-        (nn.ConvTranspose1d(2, 2, 4, 2, 1, device="meta"), "no weights yet"),
-        (nn.Upsample(scale_factor=2), "no convolution beside it"),
-        (nn.Sequential(nn.Upsample(scale_factor=2), nn.ReLU(), nn.Conv1d(2, 2, 3)), "no convolution"),
-        (nn.Sequential(nn.Upsample(size=20), nn.Conv1d(2, 2, 3, padding=1)), "to 20, by no integer factor"),
-        (nn.Sequential(nn.Upsample(scale_factor=1.5), nn.Conv1d(2, 2, 3, padding=1)), "no integer factor"),
-        (
-            nn.Sequential(nn.Upsample(scale_factor=2, mode="linear", align_corners=True), nn.Conv1d(2, 2, 1)),
-            "align_corners=True",
-        ),
-        (nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv1d(2, 2, 3)), "does not keep the length"),
-        (nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv1d(2, 2, 3, 2, padding=1)), "strided or dilated"),
-        (nn.Sequential(nn.PixelShuffle(2)), "no convolution belongs"),
-        (Twice(), "called 2 times"),
-        (Branches(), "no convolution belongs to it alone"),
-        (Decides(), "cannot be traced"),
-        (shared(), "several places|several times"),
-    ],
-)
-def test_what_does_not_fit_is_left_and_named(model: nn.Module, reason: str):
-    before = list(model.modules())
-    conversion = convert(model, "resize-nearest")
-    assert conversion.layers == ()
-    (row,) = conversion.skipped
-    assert re.search(reason, row.reason), row.reason
-    assert list(conversion.model.modules()) == before
-    assert f"skipped {row.name or '(model)'} ({row.kind}): {row.reason}" in str(conversion)
-
-
 def test_a_layer_in_two_places_stays_one_and_names_choose():
     layer = nn.ConvTranspose1d(2, 2, 4, 2, 1)
     model = nn.ModuleDict({"a": layer, "b": nn.Sequential(layer), "c": nn.ConvTranspose1d(2, 2, 4, 2, 1)})
@@ -363,44 +205,6 @@ def test_layers_of_this_library_are_sources_and_a_second_time_changes_nothing():
     assert str(second).startswith("nothing was converted")
     assert all(value is before[name] or torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert [source.word for source in find(model)[0]] == ["regular-2", "regular-2"]
-
-
-class Cropped(nn.Module):
-    def __init__(self, first: int, last: int) -> None:
-        super().__init__()
-        self.inner = nn.Sequential(nn.ConvTranspose1d(2, 3, 8, 4))
-        self.first, self.last = first, last
-
-    def forward(self, x):
-        y = self.inner(x)
-        return y[..., self.first : y.shape[-1] - self.last]
-
-
-@pytest.mark.parametrize("first", range(5))
-def test_a_module_that_only_crops_is_swapped_as_a_whole(first: int):
-    torch.manual_seed(first)
-    model = nn.ModuleDict({"up": Cropped(first, 4 - first)})
-    x = noise(2, 2, 10, dtype=torch.float32)
-    expected = model["up"](x)
-    row = only(convert(model, "transposed"))
-    assert (row.name, row.source) == ("up", "Cropped around ConvTranspose1d")
-    assert isinstance(model["up"], TransposedConv1d)
-    assert model["up"].causal == (first == 0)
-    assert distance(model["up"](x), expected) < 1e-6
-
-
-def test_a_module_that_does_more_than_crop_is_not_swapped():
-    class Louder(Cropped):
-        def forward(self, x):
-            return 1.01 * super().forward(x)
-
-    class Normed(Cropped):
-        def __init__(self) -> None:
-            super().__init__(2, 2)
-            self.norm = nn.GroupNorm(1, 3)
-
-    for module in (Louder(2, 2), Normed(), Cropped(2, 1)):
-        assert convert(module, "transposed").skipped[0].reason == "its output has stride * T +4 samples"
 
 
 @pytest.mark.parametrize("to", ["", "regular", "regular-0", "resize", "resize-bilinear", "Transposed", "subpixel-2", 3])

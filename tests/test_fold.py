@@ -3,10 +3,10 @@
 import pickle
 import subprocess
 import sys
-import warnings
 
 import pytest
 import torch
+from conversions import distance, old_weight_norm
 from reference import noise, one_thread  # noqa: F401
 from torch import nn
 from torch.nn.utils import parametrizations
@@ -38,18 +38,6 @@ FAMILIES = {
 }
 PLAIN = (nn.ConvTranspose1d, nn.ConvTranspose2d)
 MODES = ("zeros", "reflect", "replicate", "circular")
-
-
-def distance(actual: torch.Tensor, expected: torch.Tensor) -> float:
-    """Return the largest difference over the peak; shapes must be equal."""
-    assert actual.shape == expected.shape
-    return float((actual - expected).abs().max() / expected.abs().max())
-
-
-def old_weight_norm(layer: nn.Module) -> nn.Module:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        return torch.nn.utils.weight_norm(layer)
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ def test_the_layer_swap_example_runs_and_says_what_it_claims(capsys: pytest.Capt
     levels = [float(re.findall(r"(-?\d+|-inf) dB", line)[0]) for line in lines]
     assert levels[0] > -20
     assert max(levels[1:]) < -120
-    assert len(others) == 2
+    assert len(others) == 3
     for example in others:
         exec(compile(example, str(README), "exec"), {})
 

@@ -74,7 +74,7 @@ def test_a_run_is_converted_tuned_and_compared(trained: Path, capsys: pytest.Cap
 def test_the_last_step_of_tuning_is_the_discriminators_too(trained: Path) -> None:
     options = repair_vocoder.settings(repair_vocoder.Options(trained / "vocoder"), open_run(trained / "vocoder"))
     assert options.warmup_steps == 0
-    assert options.steps == 300
+    assert options.steps == 1000
     assert options.batch_size == 2
 
 
