@@ -114,7 +114,7 @@ def assert_equal_everywhere(model, exported, shortest):
                 model(torch.zeros(1, CHANNELS, *(max(1, n - 1) for n in shortest)))
 
 
-def export(build, folded):
+def check_export(build, folded):
     model, form, example, shortest = prepared(build, folded)
     program = torch.export.export(form, (example,), dynamic_shapes=dimensions(shortest)).module()
     assert_equal_everywhere(model, program, shortest)
@@ -132,7 +132,7 @@ class Several(nn.Module):
         return tuple(model(x) for model in self.models)
 
 
-def export_onnx(builds, folded=False):
+def check_onnx(builds, folded=False):
     """Export models to ONNX, those of one shortest length together, and compare each; return the graphs."""
     together = {}
     for build in builds:
@@ -182,13 +182,13 @@ every_layer = each([*SOUND.values(), *IMAGES.values()], ids=[*SOUND, *(f"{name} 
 )
 @every_layer
 def test_torch_exports_every_layer(build, padding_mode, engine, causal, folded):
-    export(partial(build, padding_mode=padding_mode, engine=engine, causal=causal), folded)
+    check_export(partial(build, padding_mode=padding_mode, engine=engine, causal=causal), folded)
 
 
 @either_form
 @each([*ACTIVATIONS.values(), *VOCODERS.values()], ids=[*ACTIVATIONS, *VOCODERS])
 def test_torch_exports_activations_and_vocoders(build, folded):
-    export(build, folded)
+    check_export(build, folded)
 
 
 @each([partial(SOUND["normed"], padding_mode="reflect"), IMAGES["bilinear"], ACTIVATIONS["oversampled thrice"]])
@@ -213,11 +213,11 @@ def test_torch_exports_strictly(build):
 )
 def test_onnx_runs_layers(layers, names, padding_mode, engine, causal, folded):
     options = {"padding_mode": padding_mode, "engine": engine, "causal": causal}
-    export_onnx([partial(layers[name], **options) for name in names], folded)
+    check_onnx([partial(layers[name], **options) for name in names], folded)
 
 
 def test_onnx_runs_activations():
-    export_onnx(ACTIVATIONS.values())
+    check_onnx(ACTIVATIONS.values())
 
 
 @pytest.mark.slow
@@ -228,26 +228,26 @@ def test_onnx_runs_activations():
 def test_the_product_of_all(layers, padding_mode, causal, engine, folded):
     builds = [partial(build, padding_mode=padding_mode, engine=engine, causal=causal) for build in layers.values()]
     for build in builds:
-        export(build, folded)
-    export_onnx(builds, folded)
+        check_export(build, folded)
+    check_onnx(builds, folded)
 
 
 def test_onnx_runs_vocoders():
-    export_onnx(VOCODERS.values())
+    check_onnx(VOCODERS.values())
 
 
 def test_onnx_of_folded_vocoders():
     # Weight norm, interpolation, shuffle and projection are gone.
-    ((graph, _),) = export_onnx(VOCODERS.values(), folded=True)
+    ((graph, _),) = check_onnx(VOCODERS.values(), folded=True)
     operations = [node.op_type for node in graph.node]
     assert set(operations) <= {"Add", "Conv", "ConvTranspose", "Div", "LeakyRelu", "Tanh"}
     assert operations.count("ConvTranspose") == len(VOCODERS) * len(SHAPE.strides)
 
 
 def test_a_folded_layer_is_one_node():
-    ((graph, _),) = export_onnx([SOUND["regular"]], folded=True)
+    ((graph, _),) = check_onnx([SOUND["regular"]], folded=True)
     assert [node.op_type for node in graph.node] == ["ConvTranspose"]
-    ((graph, _),) = export_onnx([partial(SOUND["resize"], padding_mode="reflect")], folded=True)
+    ((graph, _),) = check_onnx([partial(SOUND["resize"], padding_mode="reflect")], folded=True)
     assert [node.op_type for node in graph.node] == ["Pad", "ConvTranspose"]
 
 
@@ -264,7 +264,7 @@ def test_without_a_batch():
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:The tensor attribute self.weight was assigned")
 @either_form
 def test_old_weight_norm(folded):
-    export(lambda: nn.utils.weight_norm(SOUND["resize"]()), folded)
+    check_export(lambda: nn.utils.weight_norm(SOUND["resize"]()), folded)
 
 
 @pytest.mark.parametrize("padding_mode", ["reflect", "circular"])
@@ -273,11 +273,11 @@ def test_what_is_too_short(padding_mode):
     build = partial(SubPixelConv1d, 4, 6, 5, 4, causal=True, padding_mode=padding_mode)
     shortest = 4 + (padding_mode == "reflect")
     x = noise(1, CHANNELS, shortest - 1, dtype=torch.float32)
-    program, (found,) = export(build, folded=False)
+    program, (found,) = check_export(build, folded=False)
     assert found == shortest
     with pytest.raises(AssertionError, match=f">= {shortest}"):
         program(x)
-    ((_, session),) = export_onnx([build])
+    ((_, session),) = check_onnx([build])
     if padding_mode == "reflect":
         with pytest.raises(Exception, match="Pad reflect"):
             session.run(None, {"x": x.numpy()})
