@@ -76,7 +76,8 @@ class Conversion:
         rows = [("layer", "was", "is", "taps", "residual", "tone")]
         for row in self.layers:
             before, after = ("x".join(map(str, n)) for n in (row.kernel_length_before, row.kernel_length))
-            residual = "exact" if row.residual_db <= -120 else f"{row.residual_db:.1f} dB"
+            exact = "exact inside" if row.note.startswith("equal away") else "exact"
+            residual = exact if row.residual_db <= -120 else f"{row.residual_db:.1f} dB"
             tones = [row.tonal_fraction_before_db, row.tonal_fraction_db]
             tone = "" if None in tones else " -> ".join(f"{value:.0f}" for value in tones) + " dB"
             name = row.name or "(model)"

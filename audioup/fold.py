@@ -1,7 +1,7 @@
 """Deployment: a copy of a model in which every layer of this library is one plain layer of torch's."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -31,8 +31,8 @@ def fold(model: nn.Module) -> nn.Module:
     where this library is not installed, unless the model has other parts of it (`Oversampled`, `Snake`).
 
     The copy is in ``eval()`` and its parameters ask for no gradient. A kernel held at an order (`regular`) is so no
-    more. A ``ResizeConv`` that interpolates channel by channel (a long sinc) is folded too, and may take more
-    multiply-adds than before.
+    more. A class derived from a layer of this library, with a ``forward`` of its own, stays as it is. A ``ResizeConv``
+    that interpolates channel by channel (a long sinc) is folded too, and may take more multiply-adds than before.
 
     Args:
         model: Any module, with or without layers of this library; it is left as it is. Layers that stand in several
@@ -40,6 +40,9 @@ def fold(model: nn.Module) -> nn.Module:
 
     Returns:
         The copy, or the plain layer if ``model`` is a layer of this library.
+
+    Raises:
+        ValueError: If a layer has hooks, which the plain one would not.
 
     Example:
         >>> from audioup import ResizeConv1d
@@ -49,32 +52,47 @@ def fold(model: nn.Module) -> nn.Module:
           (1): Tanh()
         )
     """
-    folded = duplicate(model)
+    folded = duplicate(model).eval()
+    layers: dict[nn.Module, nn.Module] = {}
     with torch.no_grad():
         for module in folded.modules():
             resolve(module)
-        folded = replace(folded, {m: _plain(m) for m in folded.modules() if isinstance(m, UpsamplingLayer)})
-    return folded.eval().requires_grad_(False)
+        for name, module in folded.named_modules():
+            if isinstance(module, UpsamplingLayer) and has_library_forward(module):
+                if has_hooks(module):
+                    raise ValueError(f"{name or type(module).__name__} has hooks: remove them before folding")
+                layers[module] = _plain(module)
+    return replace(folded, layers).eval().requires_grad_(False)
 
 
 def duplicate(model: ModuleT) -> ModuleT:
-    """Copy a model, also one whose old-style weight norm holds a computed weight, which ``copy.deepcopy`` refuses."""
-    computed = [
-        value
-        for module in model.modules()
-        for value in vars(module).values()
-        if isinstance(value, Tensor) and not value.is_leaf
-    ]
+    """Copy a model, also one that holds computed tensors (old-style weight norm's), which ``copy.deepcopy`` refuses."""
+    computed = [value for module in model.modules() for value in _tensors(vars(module)) if not value.is_leaf]
     return copy.deepcopy(model, {id(value): value.detach().clone() for value in computed})
 
 
 def replace(model: nn.Module, replacements: Mapping[Any, nn.Module]) -> nn.Module:
-    """Put other modules in the place of some, wherever in a model they stand; return the model, or what replaces it."""
-    for parent in list(model.modules()):
-        for name, child in parent._modules.items():
-            if child is not None and child in replacements:
-                parent._modules[name] = replacements[child]
+    """Put other modules in the place of some, wherever in a model they stand, also in lists, tuples and dictionaries.
+
+    Returns:
+        The model, or what replaces it.
+    """
+    for module in list(model.modules()):
+        for name, value in list(vars(module).items()):
+            vars(module)[name] = _replaced(value, replacements)
     return replacements.get(model, model)
+
+
+def has_library_forward(module: nn.Module) -> bool:
+    """Whether a module computes what its class in torch, or in this library, does: no ``forward`` of somebody's own."""
+    forward = type(module).forward
+    return "forward" not in vars(module) and forward.__module__.startswith(("torch.nn.modules.", "audioup."))
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether a module has hooks, beside those of old-style weight norm."""
+    before = [hook for hook in module._forward_pre_hooks.values() if not isinstance(hook, WeightNorm)]
+    return bool(before or module._forward_hooks or module._backward_hooks or module._backward_pre_hooks)
 
 
 def resolve(module: nn.Module) -> None:
@@ -85,11 +103,15 @@ def resolve(module: nn.Module) -> None:
     if parametrize.is_parametrized(module):
         names: nn.ModuleDict = module.parametrizations  # type: ignore[assignment]
         values = {name: getattr(module, name).detach().clone() for name in names}
+        learned = {name for name, held in names.items() if held._parameters}
         # torch's remove_parametrizations would also take the property from the class, which copies share.
         module.__class__ = type(module).__bases__[0]
         del module.parametrizations
         for name, value in values.items():
-            module.register_parameter(name, nn.Parameter(value))
+            if name in learned:
+                module.register_parameter(name, nn.Parameter(value))
+            else:
+                module.register_buffer(name, value)
 
 
 def _plain(layer: UpsamplingLayer) -> nn.Module:
@@ -124,6 +146,28 @@ def _plain(layer: UpsamplingLayer) -> nn.Module:
         crop = [(n - before, n - after) for (before, after), n in zip(surplus, padding, strict=True)]
         steps.append((nn.ConstantPad1d if axes == 1 else nn.ConstantPad2d)(_flat(crop), 0.0))  # type: ignore[arg-type]
     return steps[0] if len(steps) == 1 else nn.Sequential(*steps)
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple, dict)):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(one)
+
+
+def _replaced(value: Any, replacements: Mapping[Any, nn.Module]) -> Any:
+    # Mutable containers are changed in place, since others may hold them too.
+    if isinstance(value, nn.Module):
+        return replacements.get(value, value)
+    if isinstance(value, (list, dict)):
+        for key, one in list(value.items() if isinstance(value, dict) else enumerate(value)):
+            other = _replaced(one, replacements)
+            if other is not one:
+                value[key] = other
+    elif type(value) is tuple:
+        return tuple(_replaced(one, replacements) for one in value)
+    return value
 
 
 def _flat(amounts: list[tuple[int, int]]) -> tuple[int, ...]:

@@ -1,5 +1,7 @@
 """Upsampling by two modules: a resize and a convolution, or a convolution and a pixel shuffle."""
 
+import inspect
+import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -7,15 +9,16 @@ from collections.abc import Mapping
 from torch import fx, nn
 
 from audioup.engines import Geometry, PaddingMode
-from audioup.fold import PADS
+from audioup.fold import PADS, duplicate
 from audioup.layer import swap_channels
 from audioup.resize import ResizeConv1d, ResizeConv2d
-from audioup.source import Source, Unsuitable, kind, normed, visible_weight
+from audioup.source import Source, Unsuitable, check_plain, kind, normed, visible_weight
 from audioup.subpixel import interleave
 
 MODES = {"nearest": "nearest", "nearest-exact": "nearest", "linear": "linear", "bilinear": "linear", "bicubic": "cubic"}
 EDGES = "equal away from the edges: padding is now at the input rate"
 Convolution = nn.Conv1d | nn.Conv2d
+TRACES = tuple(itertools.product((False, True), (False, True)))  # in training or not; optional arguments given or not
 
 
 def of_pair(
@@ -37,6 +40,7 @@ def of_pair(
     *pads, convolution = chain = _neighbours(module, name, modules)
     names = {found: path for path, found in modules.items()}
     for one in (module, *chain):
+        check_plain(one)
         if places[one] > 1:
             raise Unsuitable(f"{names[one]} stands in several places")
     if not isinstance(convolution, Convolution):
@@ -63,23 +67,35 @@ def _neighbours(module: nn.Module, name: str, modules: Mapping[str, nn.Module]) 
     parent = modules[around]
     if parent is module:
         raise Unsuitable("there is no convolution beside it")
+    chains = [_chain(module, parent, mode, given) for mode, given in TRACES]
+    if any(chain != chains[0] for chain in chains):
+        raise Unsuitable(f"what {kind(parent)} does with it depends on its mode or its arguments")
+    return [parent.get_submodule(path) for path in chains[0]]
+
+
+def _chain(module: nn.Module, parent: nn.Module, training: bool, defaults: bool) -> list[str]:
+    # Paths within the parent. A copy is traced, since a forward may keep what it sees.
+    copied = duplicate(parent).train(training)
     try:
-        graph = _Shallow().trace(parent)
+        optional = inspect.signature(parent.forward).parameters.values()
+        given = {one.name: one.default for one in optional if one.default is not inspect.Parameter.empty}
+        graph = _Shallow().trace(copied, concrete_args=given if defaults else None)
     except Exception as error:  # whatever a forward that cannot be traced may raise
         raise Unsuitable(f"{kind(parent)} around it cannot be traced ({type(error).__name__})") from None
-    called = {node: parent.get_submodule(str(node.target)) for node in graph.nodes if node.op == "call_module"}
-    times = Counter(called.values())
+    called = {node: str(node.target) for node in graph.nodes if node.op == "call_module"}
+    modules = {path: parent.get_submodule(path) for path in called.values()}
+    times = Counter(modules[path] for path in called.values())
     if times[module] != 1:
         raise Unsuitable(f"it is called {times[module]} times in {kind(parent)}")
-    node = next(node for node, one in called.items() if one is module)
-    chain: list[nn.Module] = []
-    while not chain or padding_mode(chain[-1]) is not None:
+    node = next(node for node, path in called.items() if modules[path] is module)
+    chain: list[str] = []
+    while not chain or padding_mode(modules[chain[-1]]) is not None:
         near = list(node.users if isinstance(module, nn.Upsample) else node.all_input_nodes)
         if len(near) != 1 or near[0] not in called or (isinstance(module, nn.PixelShuffle) and len(near[0].users) > 1):
             raise Unsuitable("no convolution belongs to it alone")
         node = near[0]
         chain.append(called[node])
-        if times[chain[-1]] > 1:
+        if times[modules[chain[-1]]] > 1:
             raise Unsuitable("what is beside it is called several times")
     return chain
 
@@ -123,10 +139,10 @@ def _resized(module: nn.Upsample, convolution: Convolution, pads: list[nn.Module
         geometry,
         convolution.bias,
         normed(convolution),
-        mode,  # type: ignore[arg-type]
-        (module, *pads),
+        padding_mode=mode,  # type: ignore[arg-type]
+        dropped=(module, *pads),
         word=f"resize-{MODES[module.mode]}",
-        note=EDGES,
+        note="" if mode == "zeros" and module.mode.startswith("nearest") else EDGES,
     )
 
 
@@ -155,8 +171,8 @@ def _shuffled(module: nn.PixelShuffle, convolution: Convolution, name: str) -> S
         Geometry(tuple(kernel.shape[2:]), strides, origin, convolution.groups),
         bias,
         normed(convolution),
-        convolution.padding_mode,  # type: ignore[arg-type]
-        (module,),
+        padding_mode=convolution.padding_mode,  # type: ignore[arg-type]
+        dropped=(module,),
         word="subpixel",
         bias_lost_db=lost,
     )

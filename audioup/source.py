@@ -1,6 +1,6 @@
 """What upsampling a model holds: the operator that a layer of torch's, or of this library, makes of its weight."""
 
-import math
+import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -11,7 +11,8 @@ from torch.nn.utils import parametrizations, parametrize
 from torch.nn.utils.weight_norm import WeightNorm
 
 from audioup import init
-from audioup.engines import Geometry, PaddingMode
+from audioup.engines import Engine, Geometry, PaddingMode
+from audioup.fold import duplicate, has_hooks, has_library_forward
 from audioup.layer import UpsamplingLayer
 from audioup.regularity import RegularWeight
 from audioup.transposed import TransposedConv
@@ -40,6 +41,8 @@ class Source:
         bias_lost_db: What a bias for every phase had beyond that, over the whole; None where there is no such thing.
         padding_mode: What lies beyond the edges.
         normed: Whether the weight is under weight norm.
+        causal: Whether it says of itself that no output depends on a later frame than its own.
+        engine: The one it was told to use.
         note: What else there is to say.
     """
 
@@ -51,6 +54,8 @@ class Source:
     geometry: Geometry
     bias: Tensor | None
     normed: bool
+    causal: bool = False
+    engine: Engine = "auto"
     padding_mode: PaddingMode = "zeros"
     dropped: tuple[nn.Module, ...] = ()
     word: str = ""
@@ -74,18 +79,23 @@ def of_layer(module: UpsamplingLayer, name: str) -> Source:
         module._geometry,
         module.bias,
         normed(module),
+        module.causal,
+        module.engine,
         module.padding_mode,
         word=word,
     )
 
 
-def of_transposed(module: Transposed, name: str, modules: Mapping[str, nn.Module]) -> Source:
+def of_transposed(
+    module: Transposed, name: str, modules: Mapping[str, nn.Module], places: Mapping[nn.Module, int]
+) -> Source:
     """Read a transposed convolution of torch's, perhaps with the module around it that crops its output.
 
     Args:
         module: The convolution.
         name: Its path.
         modules: Those of the model, by path.
+        places: In how many places each stands.
 
     Raises:
         Unsuitable: If its output does not have ``stride * T`` samples, or its kernel is dilated.
@@ -102,7 +112,7 @@ def of_transposed(module: Transposed, name: str, modules: Mapping[str, nn.Module
     words = kind(module)
     place: nn.Module = module
     if any(surplus):
-        found = _cropped(module, kernel, name, modules) if len(strides) == 1 else None
+        found = _cropped(module, name, modules, places) if len(strides) == 1 else None
         if found is None:
             excess = " by ".join(f"stride * T {n:+}" if n else "stride * T" for n in surplus)
             raise Unsuitable(f"its output has {excess} samples")
@@ -121,58 +131,85 @@ def of_transposed(module: Transposed, name: str, modules: Mapping[str, nn.Module
     )
 
 
-def _cropped(module: Transposed, kernel: Tensor, name: str, modules: Mapping[str, nn.Module]) -> tuple[str, int] | None:
+def _cropped(
+    module: Transposed, name: str, modules: Mapping[str, nn.Module], places: Mapping[nn.Module, int]
+) -> tuple[str, int] | None:
     # The nearest module around a transposed convolution that makes stride * T samples of its output, and the first one.
-    own = {id(value) for value in module.parameters()}
+    own, inner = {id(value) for value in module.parameters()}, name
     while name:
         name = name.rpartition(".")[0]
         wrapper = modules[name]
+        parts = list(wrapper.modules())
         if {id(value) for value in wrapper.parameters()} != own or any(True for _ in wrapper.buffers()):
             return None
-        firsts = {_first_sample(wrapper, module, kernel, frames) for frames in (8, 9)}
+        if any(places[part] > 1 or has_hooks(part) for part in parts) or not _takes_one(wrapper):
+            return None
+        firsts = set(_first_samples(wrapper, inner.removeprefix(name).removeprefix(".")))
         if len(firsts) == 1 and None not in firsts:
             return name, firsts.pop()  # type: ignore[return-value]
     return None
 
 
-def _first_sample(wrapper: nn.Module, module: Transposed, kernel: Tensor, frames: int) -> int | None:
-    stride = module.stride[0]
-    frames += 2 * (kernel.shape[-1] // stride)
-    noise = torch.randn(1, module.in_channels, frames, generator=torch.Generator().manual_seed(0)).to(kernel)
-    training = {m: m.training for m in wrapper.modules()}
-    wrapper.eval()
+def _takes_one(wrapper: nn.Module) -> bool:
     try:
-        y = wrapper(noise)
-    except Exception:  # whatever a module that is no wrapper may raise when it is called with one signal
-        return None
-    finally:
-        for m, mode in training.items():
-            m.training = mode
-    whole = F.conv_transpose1d(noise, kernel, module.bias, stride, groups=module.groups)
-    if not isinstance(y, Tensor) or y.shape != (1, whole.shape[1], stride * frames):
-        return None
-    errors = (whole.unfold(-1, y.shape[-1], 1) - y.unsqueeze(-2)).abs().amax((0, 1, 3))
-    first = int(errors.argmin())
-    return first if errors[first] <= math.sqrt(torch.finfo(y.dtype).eps) * whole.abs().max() else None
+        return len(inspect.signature(wrapper.forward).parameters) == 1
+    except (TypeError, ValueError):  # a forward that does not say what it takes
+        return False
+
+
+def _first_samples(wrapper: nn.Module, path: str) -> Iterator[int | None]:
+    # Where the wrapper's output begins in that of its convolution; None where it is no part of it. A copy of it is run,
+    # with weights of noise, so that no place looks like another, and loud and soft, so that nothing else goes unseen.
+    generator = torch.Generator().manual_seed(0)
+    probe = duplicate(wrapper).cpu().double()
+    module: Transposed = probe.get_submodule(path)  # type: ignore[assignment]
+    for value in probe.parameters():
+        value.copy_(torch.randn(value.shape, generator=generator))
+    kernel, stride = visible_weight(module), module.stride[0]
+    for training in (False, True):
+        probe.train(training)
+        for more, level in ((8, 1e-4), (9, 1.0), (8, 1e4)):
+            frames = more + 2 * (kernel.shape[-1] // stride)
+            noise = level * torch.randn(1, module.in_channels, frames, generator=generator, dtype=kernel.dtype)
+            try:
+                y = probe(noise)
+            except Exception:  # whatever a module may raise that is not meant to be called with one signal
+                yield None
+                return
+            whole = F.conv_transpose1d(noise, kernel, module.bias, stride, groups=module.groups)
+            if not isinstance(y, Tensor) or y.shape != (1, whole.shape[1], stride * frames):
+                yield None
+                return
+            errors = (whole.unfold(-1, y.shape[-1], 1) - y.unsqueeze(-2)).abs().amax((0, 1, 3))
+            first = int(errors.argmin())
+            yield first if errors[first] <= 1e-9 * whole.abs().max() else None
+
+
+def check_plain(module: nn.Module) -> None:
+    """Raise `Unsuitable` if a module does more than its class in torch, or in this library, says."""
+    if has_hooks(module):
+        raise Unsuitable(f"{kind(module)} has hooks")
+    if not has_library_forward(module):
+        raise Unsuitable(f"{kind(module)} has a forward of its own")
 
 
 def visible_weight(module: nn.Module) -> Tensor:
     """Return the weight that a module's forward would use, weight norm included.
 
     Raises:
-        Unsuitable: If the module does more than its weight says (hooks), or the weight cannot be had or set.
+        Unsuitable: If the module does more than its weight says, or the weight cannot be had or set.
     """
     if any(nn.parameter.is_lazy(value) or value.is_meta for value in module.parameters()):
         raise Unsuitable("it has no weights yet")
-    hooks = [hook for hook in module._forward_pre_hooks.values() if not isinstance(hook, WeightNorm)]
-    if hooks or module._forward_hooks or module._backward_hooks or module._backward_pre_hooks:
-        raise Unsuitable("it has hooks")
+    check_plain(module)
     for held in _parametrizations(module):
         if not isinstance(held, (parametrizations._WeightNorm, init._WeightNorm, RegularWeight)):
             raise Unsuitable(f"its weight is parametrised by {kind(held)}")
     for hook in module._forward_pre_hooks.values():
         hook(module, ())  # old-style weight norm sets the weight
     weight: Tensor = module.weight  # type: ignore[assignment]
+    if not weight.is_floating_point():
+        raise Unsuitable(f"its weight is of {weight.dtype}")
     return weight.detach()
 
 
