@@ -22,7 +22,7 @@ import tyro
 from train_vocoder import make_fabric, prepare_folder, train
 from vocoder.checkpoint import load_checkpoint
 from vocoder.data import open_corpus
-from vocoder.model import Generator
+from vocoder.model import UPSAMPLERS, Generator
 from vocoder.options import Settings, resolve
 from vocoder.report import check_readable, write_report
 from vocoder.runs import Run, open_run
@@ -31,9 +31,6 @@ from vocoder.trainer import Trainer
 
 from audioup import Conversion, convert
 from audioup.fold import duplicate
-
-# By how many strides the recipe's kernels are longer than what convert would choose.
-LONGER = {"subpixel": 1}
 
 
 @dataclass(frozen=True)
@@ -71,9 +68,9 @@ class Options:
     """cpu, cuda, ...: see Lightning Fabric."""
 
 
-def converted(run: Run, to: str) -> Conversion:
-    """Convert a copy of a run's generator to what `vocoder.model.UPSAMPLERS` builds under a name."""
-    return convert(duplicate(run.generator), to, longer=LONGER.get(to))
+def converted(generator: Generator, to: str) -> Conversion:
+    """Convert a copy of a generator's upsamplers to what `vocoder.model.UPSAMPLERS` builds under a name."""
+    return convert(duplicate(generator), UPSAMPLERS[to])
 
 
 def settings(given: Options, run: Run) -> Settings:
@@ -123,7 +120,7 @@ def repair(given: Options) -> None:
     options = resolve(settings(given, run), fabric.device)
     corpus = open_corpus(options.data, run.sample_rate, options.cache)
     check_readable(corpus)
-    conversion = converted(run, given.to)
+    conversion = converted(run.generator, given.to)
     folder = prepare_folder(options, corpus)
     fabric.launch()
     trainer = Trainer(options, fabric, run.sample_rate)

@@ -14,6 +14,7 @@ from torch.nn.utils import parametrizations
 
 from audioup import (
     ResizeConv1d,
+    ResizeConv2d,
     SubPixelConv1d,
     SubPixelConv2d,
     TransposedConv1d,
@@ -207,7 +208,9 @@ def test_layers_of_this_library_are_sources_and_a_second_time_changes_nothing():
     assert [source.word for source in find(model)[0]] == ["regular-2", "regular-2"]
 
 
-@pytest.mark.parametrize("to", ["", "regular", "regular-0", "resize", "resize-bilinear", "Transposed", "subpixel-2", 3])
+@pytest.mark.parametrize(
+    "to", ["", "regular", "regular-0", "regular-10", "resize", "resize-bilinear", "Transposed", "subpixel-2", 3]
+)
 def test_unknown_targets_are_errors(to):
     with pytest.raises(ValueError, match="to must be"):
         convert(nn.Identity(), to)
@@ -232,3 +235,71 @@ def test_the_report_is_a_table_and_json():
     content = json.loads(json.dumps(conversion.to_dict(), allow_nan=False))
     assert content["layers"][0]["kernel_length"] == [6]
     assert content["skipped"][0]["name"] == "2"
+
+
+def test_a_function_may_build_the_layers():
+    source = nn.ConvTranspose1d(4, 6, 16, 8, 4, dtype=torch.float64)
+    kernel = source.weight.detach().clone()
+    row = only(convert(nn.Sequential(source), lambda i, o, s: TransposedConv1d(i, o, s, s)))
+    # The middle tap by tap; what lies outside is lost, and counted.
+    lost = (kernel[..., :4].square().sum() + kernel[..., 12:].square().sum()) / kernel.square().sum()
+    assert row.residual_db == pytest.approx(10 * math.log10(lost))
+    assert row.kernel_length == (8,)
+    wide = convert(source, lambda i, o, s: SubPixelConv1d(i, o, 3, s)).model
+    x = noise(1, 4, 9)
+    assert wide.weight.dtype == torch.float64
+    assert distance(wide(x), source(x)) < 1e-12
+    for build in (
+        lambda i, o, s: TransposedConv1d(i, o, 8, 4),
+        lambda i, o, s: TransposedConv1d(i, o, 8, s, bias=False),
+    ):
+        assert convert(source, build).skipped[0].reason.startswith("to built TransposedConv1d(4, 6, ")
+    with pytest.raises(TypeError, match="to must build a layer of this library, got Conv1d"):
+        convert(source, lambda i, o, s: nn.Conv1d(i, o, 3))
+    images = convert(nn.ConvTranspose2d(2, 2, 4, 2, 1), lambda i, o, s: ResizeConv2d(i, o, 3, s)).model
+    assert images.stride == (2, 2)
+
+
+def test_layers_in_lists_tuples_and_dictionaries_are_swapped_too():
+    class Held(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up = nn.ConvTranspose1d(2, 2, 4, 2, 1)
+            self.pairs = [(self.up, torch.relu)]
+            self.named = {"up": self.up}
+
+        def forward(self, x):
+            return self.pairs[0][1](self.pairs[0][0](x)) + self.named["up"](x)
+
+    model = Held()
+    only(convert(model, "resize-nearest"))
+    assert model.pairs[0][0] is model.named["up"] is model.up
+    assert isinstance(model.up, ResizeConv1d)
+
+
+def test_a_layer_that_says_it_is_causal_stays_so_and_one_that_does_not_is_told():
+    causal = convert(TransposedConv1d(2, 2, 8, 8, causal=True), "regular-1").model
+    assert (causal.causal, causal.origin) == (True, 0)
+    row = only(convert(nn.Sequential(nn.ConvTranspose1d(2, 2, 8, 8)), "regular-1"))
+    assert row.note == "it looks 1 frames ahead now, and did not before"
+
+
+def test_each_parameter_learns_or_not_as_before_and_the_engine_stays():
+    source = TransposedConv1d(2, 2, 8, 4, engine="polyphase")
+    source.weight.requires_grad_(False)
+    layer = convert(source, "subpixel").model
+    assert (layer.weight.requires_grad, layer.bias.requires_grad) == (False, True)
+    assert layer.engine == "polyphase"
+
+
+def test_what_was_converted_under_inference_mode_can_be_trained():
+    model = nn.ConvTranspose1d(2, 2, 8, 4, 2)
+    with torch.inference_mode():
+        layer = convert(model, "regular-1").model
+    layer(torch.randn(1, 2, 5)).sum().backward()
+    assert all(value.grad is not None for value in layer.parameters())
+
+
+def test_what_is_no_module_is_an_error():
+    with pytest.raises(TypeError, match=r"model must be a torch\.nn\.Module, got dict"):
+        convert({}, "transposed")

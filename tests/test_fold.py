@@ -168,3 +168,62 @@ def test_activations_stay_and_types_and_devices_too():
     assert folded[0].weight.dtype == torch.float64
     x = noise(1, 4, 12)
     assert distance(folded(x), model(x)) < 1e-12
+
+
+class Rectified(TransposedConv1d):
+    def forward(self, x):
+        return torch.relu(super().forward(x))
+
+
+@torch.no_grad()
+def test_a_class_with_a_forward_of_its_own_stays_and_hooks_are_an_error():
+    model = nn.Sequential(Rectified(2, 2, 4, 2)).eval()
+    x = noise(1, 2, 9, dtype=torch.float32)
+    folded = fold(model)
+    assert isinstance(folded[0], Rectified)
+    assert torch.equal(folded(x), model(x))
+    hooked = nn.Sequential(TransposedConv1d(2, 2, 4, 2))
+    hooked[0].register_forward_hook(lambda *_: None)
+    with pytest.raises(ValueError, match="0 has hooks"):
+        fold(hooked)
+
+
+@torch.no_grad()
+def test_a_model_in_training_is_folded_as_it_is_in_eval():
+    # Reading a weight under spectral norm in training moves it.
+    model = nn.Sequential(parametrizations.spectral_norm(nn.Conv1d(8, 8, 3)), nn.Dropout(0.5)).train()
+    x = noise(1, 8, 9, dtype=torch.float32)
+    folded = fold(model)
+    assert torch.equal(folded(x), model.eval()(x))
+
+
+def test_layers_in_lists_are_folded_and_kept_tensors_do_not_hinder():
+    class Held(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up = ResizeConv1d(2, 2, 3, 2)
+            self.stages = [(self.up,)]
+
+        def forward(self, x):
+            self.features = [self.stages[0][0](x)]
+            return self.features[0]
+
+    model, x = Held(), noise(1, 2, 9, dtype=torch.float32)
+    expected = model(x)
+    folded = fold(model)
+    assert isinstance(folded.stages[0][0], nn.ConvTranspose1d)
+    assert distance(folded(x), expected) < 1e-6
+    assert isinstance(model.stages[0][0], ResizeConv1d)
+
+
+def test_a_parametrised_buffer_stays_a_buffer():
+    class Double(nn.Module):
+        def forward(self, x):
+            return 2 * x
+
+    model = nn.Module()
+    model.register_buffer("window", torch.ones(3))
+    nn.utils.parametrize.register_parametrization(model, "window", Double())
+    folded = fold(model)
+    assert dict(folded.named_buffers())["window"].tolist() == [2.0, 2.0, 2.0]
+    assert list(folded.parameters()) == []
