@@ -33,6 +33,7 @@ from audioup.subpixel import SubPixelConv, interleave, separate
 from audioup.transposed import TransposedConv
 
 LayerT = TypeVar("LayerT", bound=nn.Module)
+TOO_ALIKE = 3e-7  # below it, shifts of B_p leave more than -100 dB of tone in float64
 
 
 def project(kernel: Tensor, stride: int | Sequence[int], order: int) -> Tensor:
@@ -53,7 +54,8 @@ def project(kernel: Tensor, stride: int | Sequence[int], order: int) -> Tensor:
 
     Raises:
         TypeError: If the kernel holds integers.
-        ValueError: If a number is out of range or an axis has fewer than ``p (stride - 1) + 1`` taps.
+        ValueError: If a number is out of range, an axis has fewer than ``p (stride - 1) + 1`` taps, or an order is so
+            high, for so many taps, that float64 cannot hold it.
 
     Example:
         >>> project(torch.tensor([1.0, 5.0, 1.0]), stride=2, order=1).round(decimals=4)
@@ -77,7 +79,8 @@ def regularity_order(kernel: Tensor, stride: int | Sequence[int], tolerance: flo
             4 roundings of the kernel's type (float16 and bfloat16 cannot tell orders apart from 2 on).
 
     Returns:
-        The order, 0 if the phase gains differ. A kernel of zeros has the highest order that its length can hold.
+        The order, 0 if the phase gains differ. A kernel of zeros has the highest order that its length, and float64,
+        can hold.
 
     Raises:
         TypeError: If the kernel holds integers.
@@ -97,7 +100,13 @@ def regularity_order(kernel: Tensor, stride: int | Sequence[int], tolerance: flo
     limit = 4 * torch.finfo(kernel.dtype).eps if tolerance is None else tolerance
     kernel = kernel.double()
     order = 0
-    while order < highest and (kernel - project(kernel, stride, order + 1)).norm() <= limit * kernel.norm():
+    while order < highest:
+        try:
+            nearest = project(kernel, stride, order + 1)
+        except ValueError:  # float64 cannot tell
+            break
+        if (kernel - nearest).norm() > limit * kernel.norm():
+            break
         order += 1
     return order
 
@@ -243,5 +252,8 @@ def _factor(length: int, stride: int, order: int) -> np.ndarray:
 @lru_cache(maxsize=64)
 def _projection(length: int, stride: int, order: int) -> np.ndarray:
     # Q Q' with Q an orthonormal basis of the shifts of B_p.
-    basis, _ = np.linalg.qr(_factor(length, stride, order).T)
+    basis, triangle = np.linalg.qr(_factor(length, stride, order).T)
+    lengths = abs(np.diag(triangle))  # of what each shift adds to those before
+    if lengths.min() < TOO_ALIKE * lengths.max():
+        raise ValueError(f"order {order} at stride {stride} and {length} taps is beyond what float64 can hold")
     return basis @ basis.T

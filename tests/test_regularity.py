@@ -403,3 +403,12 @@ def test_a_normed_held_layer_compiles(order):
     torch.compiler.reset()
     layer, x = regular(weight_norm(TransposedConv1d(3, 2, 12, 4)), order), noise(2, 3, 9, dtype=torch.float32)
     assert_close(torch.compile(layer, fullgraph=True, backend="aot_eager")(x), layer(x))
+
+
+def test_an_order_that_float64_cannot_hold_is_an_error():
+    kernel = torch.randn(4, 4, 200, dtype=torch.float64)
+    assert tonal_fraction(project(kernel, 8, 8), 8) < -100
+    for order in (10, 15, 20):  # of 20 there would be -3 dB of tone, without a word
+        with pytest.raises(ValueError, match=f"order {order} at stride 8 and 200 taps is beyond"):
+            project(kernel, 8, order)
+    assert 8 <= regularity_order(torch.zeros(200), 8) < 10
