@@ -4,18 +4,23 @@ A checkpoint is a folder ``step-000500`` of weights (safetensors) and optimizer 
 name, synced and renamed, so a folder with its final name is complete.
 """
 
+import contextlib
 import os
+import re
 import shutil
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 KEPT = 2  # the newest ones; the one before the last is for the day the last cannot be read
+NAMED = 3  # keys of every kind of fault
+LONGEST = 300  # characters of others' messages
 
 
 def save_checkpoint(
@@ -64,8 +69,8 @@ def save_checkpoint(
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """List the complete checkpoints of a run, oldest first."""
-    return sorted(folder.glob("step-*"), key=steps_done)
+    """List the complete checkpoints of a run, oldest first; folders of other names are none."""
+    return sorted((path for path in folder.glob("step-*") if re.fullmatch("step-[0-9]+", path.name)), key=steps_done)
 
 
 def steps_done(checkpoint: Path) -> int:
@@ -92,8 +97,46 @@ def load_checkpoint(path: Path, names: tuple[str, ...]) -> tuple[dict[str, dict[
         return weights, {**state, "step": int(state["step"])}
     except Exception as error:
         raise ValueError(
-            f"checkpoint {path} cannot be read ({error}); remove it to resume from the one before"
+            f"checkpoint {path} cannot be read ({in_one_line(error)}); remove it to resume from the one before"
         ) from error
+
+
+def misfit(weights: Mapping[str, Tensor], network: nn.Module) -> str:
+    """Say in one line which weights a network misses, has no place for, or has in another shape; empty if none."""
+    expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    shapes = {key: tuple(value.shape) for key, value in weights.items()}
+    faults = {
+        "missing": [key for key in expected if key not in shapes],
+        "left over": [key for key in shapes if key not in expected],
+        "of another shape": [
+            f"{key} {shape} for {expected[key]}" for key, shape in shapes.items() if expected.get(key, shape) != shape
+        ],
+    }
+    return "; ".join(
+        f"{len(keys)} {fault}: {', '.join(keys[:NAMED])}{', ...' if len(keys) > NAMED else ''}"
+        for fault, keys in faults.items()
+        if keys
+    )
+
+
+def in_one_line(error: Exception) -> str:
+    """Return an error's message on one line, cut where it is long."""
+    return textwrap.shorten(str(error), LONGEST, placeholder=" ...")
+
+
+@contextlib.contextmanager
+def drafts(*paths: Path) -> Iterator[list[Path]]:
+    """Give empty files beside ``paths`` to write to; at the end they take their names, or go if anything fails."""
+    beside = [path.with_name(f".writing-{path.name}") for path in paths]
+    try:
+        for draft in beside:
+            draft.touch()  # before the work, where it can fail
+        yield beside
+        for draft, path in zip(beside, paths, strict=True):
+            draft.replace(path)
+    finally:
+        for draft in beside:
+            draft.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:
