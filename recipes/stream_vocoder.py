@@ -12,6 +12,7 @@ computing takes time.
 import copy
 import dataclasses
 import json
+import math
 import platform
 import random
 import sys
@@ -21,11 +22,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import scipy.signal
 import soundfile
 import torch
-import torchaudio
 import tyro
 from torch import Tensor
+from vocoder.checkpoint import drafts
 from vocoder.mel import LogMel, input_mel
 from vocoder.model import UPSAMPLERS, AddNoise, Generator
 from vocoder.presets import PRESETS
@@ -34,6 +36,8 @@ from vocoder.runs import open_run
 from audioup.streaming import Stream
 
 PRESET_RATE = 22050
+MOST_SECONDS = 3600
+RATES = (1000, 1_000_000)  # of recordings, in Hz
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +55,11 @@ class Options:
     audio: Path | None = None
     """Recording to vocode; by default the first held-out one of the run, or, with --preset, noise."""
     seconds: float = 3.0
-    """At most so much of it."""
+    """At most so much of it, an hour at most."""
     rounds: int = 3
     """Times that every size is timed, in random order."""
     out: Path | None = None
-    """Sound that was streamed, with the numbers beside it as JSON; by default RUN/streamed.wav, or
+    """WAV file for the sound that was streamed, with the numbers beside it as JSON; by default RUN/streamed.wav, or
     runs/streamed-PRESET.wav."""
 
 
@@ -86,23 +90,31 @@ def open_vocoder(options: Options) -> Vocoder:
         if audio is None:
             raise ValueError(f"{options.run / 'audio'} holds no reference recording: name one with --audio")
     most = int(options.seconds * sample_rate)
-    sound = read_sound(audio, sample_rate) if audio else 0.1 * torch.randn(most)
+    sound = read_sound(audio, sample_rate, options.seconds) if audio else 0.1 * torch.randn(most)
     sound = sound[: most // transform.hop_length * transform.hop_length]
     if len(sound) < transform.hop_length:
         raise ValueError(f"{audio or '--seconds'} gives less than one frame of {transform.hop_length} samples")
     return Vocoder(generator, sample_rate, transform, transform(sound).unsqueeze(0))
 
 
-def read_sound(path: Path, sample_rate: int) -> Tensor:
-    """Read a recording as one channel at a rate; `ValueError` if it cannot be read."""
+def read_sound(path: Path, sample_rate: int, seconds: float) -> Tensor:
+    """Read the start of a recording as one channel at a rate; `ValueError` if it cannot be read."""
     try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(path) as file:
+            rate = file.samplerate
+            samples = file.read(math.ceil(seconds * rate), dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
-    sound = torch.from_numpy(samples.mean(1))
-    if not sound.isfinite().all():
+    if not RATES[0] <= rate <= RATES[1]:
+        raise ValueError(f"{path} must be at {RATES[0]} to {RATES[1]} Hz, got {rate}")
+    if not np.isfinite(samples).all():
         raise ValueError(f"{path} holds values that are not finite")
-    return sound if rate == sample_rate else torchaudio.functional.resample(sound, rate, sample_rate)
+    sound = samples.mean(1)
+    if rate != sample_rate:
+        # Polyphase, for the kernels of torchaudio fill gigabytes where the rates have no common factor.
+        common = math.gcd(rate, sample_rate)
+        sound = scipy.signal.resample_poly(sound, sample_rate // common, rate // common)
+    return torch.from_numpy(sound)
 
 
 def stream_through(stream: Stream, mel: Tensor, chunk: int) -> tuple[Tensor, list[float]]:
@@ -128,6 +140,8 @@ def measure(vocoder: Vocoder, options: Options) -> tuple[Tensor, dict[str, Any]]
         whole = silent(mel)
     chunks = [n for n in dict.fromkeys(options.chunks) if n <= mel.shape[-1]]
     peak, differences = whole.abs().max(), {}
+    if not 0 < peak < math.inf:
+        raise ValueError(f"the generator must make sound with a finite peak above 0, got {peak:g}")
     for chunk in chunks:  # also the warm-up
         differences[chunk] = ((stream_through(exact, mel, chunk)[0] - whole).abs().max() / peak).item()
     taken: dict[int, list[float]] = {chunk: [] for chunk in chunks}
@@ -135,6 +149,8 @@ def measure(vocoder: Vocoder, options: Options) -> tuple[Tensor, dict[str, Any]]
         for chunk in random.sample(chunks, len(chunks)):
             sound, seconds = stream_through(stream, mel, chunk)
             taken[chunk] += seconds
+    if not sound.isfinite().all():
+        raise ValueError("the generator must make finite sound; without the noise of its stages it does")
     look_ahead_ms = 1000 * stream.latency / rate
     rows = []
     for chunk in chunks:
@@ -195,23 +211,29 @@ def run(options: Options) -> None:
     """Stream, measure, print and write."""
     if not options.chunks or min(options.chunks) < 1:
         raise ValueError(f"--chunks must be at least 1, got {options.chunks}")
-    if not options.seconds > 0 or options.rounds < 1:
-        raise ValueError(f"--seconds and --rounds must be above 0, got {options.seconds} and {options.rounds}")
+    if not 0 < options.seconds <= MOST_SECONDS or options.rounds < 1:
+        raise ValueError(
+            f"--seconds and --rounds must be above 0, --seconds at most {MOST_SECONDS}, "
+            f"got {options.seconds} and {options.rounds}"
+        )
+    by_default = Path(f"runs/streamed-{options.preset}.wav") if options.preset else options.run / "streamed.wav"
+    out = options.out or by_default
+    if out.suffix != ".wav" or out.is_dir() or out.with_suffix(".json").is_dir():
+        raise ValueError(f"--out must be a file ending in .wav, and its .json no folder, got {out}")
     vocoder = open_vocoder(options)
     if min(options.chunks) > vocoder.mel.shape[-1]:
         raise ValueError(f"--chunks: the sound has {vocoder.mel.shape[-1]} frames, fewer than any of {options.chunks}")
-    sound, numbers = measure(vocoder, options)
-    print(format_numbers(numbers))
-    out = options.out or (
-        Path(f"runs/streamed-{options.preset}.wav") if options.preset else options.run / "streamed.wav"
-    )
     out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        soundfile.write(out, sound[0, 0].numpy(), vocoder.sample_rate)
-    except soundfile.SoundFileError as error:
-        raise OSError(f"{out} cannot be written: {error}") from error
-    numbers = {**numbers, "run": None if options.preset else str(options.run), "preset": options.preset}
-    out.with_suffix(".json").write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    with drafts(out, out.with_suffix(".json")) as (sound_draft, numbers_draft):
+        sound, numbers = measure(vocoder, options)
+        numbers = {**numbers, "run": None if options.preset else str(options.run), "preset": options.preset}
+        text = json.dumps(numbers, indent=1, allow_nan=False) + "\n"
+        try:
+            soundfile.write(sound_draft, sound[0, 0].numpy(), vocoder.sample_rate)
+        except soundfile.SoundFileError as error:
+            raise OSError(f"{out} cannot be written: {error}") from error
+        numbers_draft.write_text(text, encoding="utf-8")
+    print(format_numbers(numbers))
     print(f"\nlisten: {out}   numbers: {out.with_suffix('.json')}")
 
 
@@ -221,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         run(options)
     except (ValueError, OSError) as error:
-        print(f"stream_vocoder: {error}", file=sys.stderr)
+        print(f"stream_vocoder: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0
 

@@ -1,6 +1,9 @@
 """The streaming recipe: the sound of a run, streamed, is the sound of the whole; its numbers add up."""
 
 import json
+import math
+import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ import soundfile
 import stream_vocoder
 import torch
 import train_vocoder
+from vocoder.checkpoint import load_checkpoint, save_checkpoint
 from vocoder.runs import open_run
 
 one_thread = reference.one_thread
@@ -73,6 +77,92 @@ def test_a_recording_at_another_rate_and_in_stereo(trained: Path, tmp_path: Path
     assert soundfile.info(tmp_path / "out.wav").frames == 8000 // 256 * 256
 
 
+def test_a_recording_is_cut_and_resampled_as_it_is(tmp_path: Path) -> None:
+    # Hours at a rate without a common factor: what is read is the start, and the tone keeps frequency and level.
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(60 * 44101) / 44101)
+    soundfile.write(tmp_path / "in.wav", tone, 44101)
+    start = time.perf_counter()
+    sound = stream_vocoder.read_sound(tmp_path / "in.wav", 16000, 1.0).numpy()
+    assert time.perf_counter() - start < 2  # with torchaudio's kernels it was 50
+    assert sound.shape == (16000,)
+    expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16000) / 16000)
+    assert np.abs(sound - expected)[100:-100].max() < 2e-3
+
+
+def test_recordings_at_no_rate_of_sound_are_refused(tmp_path: Path) -> None:
+    for rate in (999, 1_000_001):
+        soundfile.write(tmp_path / "in.wav", np.full(3000, 0.1), rate)
+        with pytest.raises(ValueError, match=rf"in\.wav must be at 1000 to 1000000 Hz, got {rate}"):
+            stream_vocoder.read_sound(tmp_path / "in.wav", 16000, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "words"),
+    [
+        ("plain", "conv_post.bias", math.nan, "a finite peak above 0, got nan"),
+        ("plain", "conv_post", 0.0, "a finite peak above 0, got 0"),
+        ("noisy", "noises.1.gain", math.nan, "must make finite sound"),
+    ],
+)
+def test_weights_without_sound_write_nothing(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, key: str, value: float, words: str
+) -> None:
+    folder = tmp_path / name
+    shutil.copytree(trained / name, folder, ignore=shutil.ignore_patterns("streamed.*"))
+    weights, _ = load_checkpoint(folder / "checkpoints" / "step-000002", ("generator",))
+    for other, tensor in weights["generator"].items():
+        if other.startswith(key) and not other.endswith("original1"):  # a direction of 0 is NaN
+            tensor.fill_(value)
+    save_checkpoint(folder / "checkpoints", 3, weights, {})
+    before = set(folder.rglob("*"))
+    assert stream_vocoder.main(["--run", str(folder), "--chunks", "8", "--rounds", "1"]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+    assert set(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("out", ["folder", "folder.wav", "sound", "s.json", "s.txt", "taken.wav", "file/s.wav"])
+def test_out_is_checked_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], out: str
+) -> None:
+    for name in ("folder", "folder.wav", "taken.json"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "file").touch()
+    before = set(tmp_path.rglob("*"))
+    monkeypatch.delattr(stream_vocoder, "measure")
+    assert (
+        stream_vocoder.main(["--preset", "tiny", "--seconds", "0.1", "--chunks", "2", "--out", str(tmp_path / out)])
+        == 2
+    )
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "--out must be a file ending in .wav" in error or str(tmp_path / "file") in error
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_stale_drafts_are_written_over(tmp_path: Path) -> None:
+    for name in (".writing-s.wav", ".writing-s.json"):
+        (tmp_path / name).write_text("left by a kill")
+    options = ["--preset", "tiny", "--seconds", "0.1", "--chunks", "4", "--rounds", "1"]
+    assert stream_vocoder.main([*options, "--out", str(tmp_path / "s.wav")]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"s.wav", "s.json"}
+    assert soundfile.info(tmp_path / "s.wav").frames == 8 * 256
+
+
+def test_a_checkpoint_of_another_preset_is_one_line(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(trained / "plain", tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config["options"]["preset"] = "v1"
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    assert stream_vocoder.main(["--run", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert "does not fit" in error
+    assert error.count("\n") == 1
+
+
 def test_a_preset_needs_no_run(tmp_path: Path) -> None:
     out = tmp_path / "new" / "out.wav"
     options = ["--preset", "tiny", "--upsampler", "subpixel", "--chunks", "4", "--seconds", "0.3", "--rounds", "1"]
@@ -87,6 +177,8 @@ def test_a_preset_needs_no_run(tmp_path: Path) -> None:
         ("holds no run of train_vocoder.py", ["--run", "nowhere"]),
         ("--chunks must be at least 1, got (0,)", ["--preset", "tiny", "--chunks", "0"]),
         ("--seconds and --rounds must be above 0", ["--preset", "tiny", "--seconds", "0"]),
+        ("--seconds at most 3600, got inf", ["--preset", "tiny", "--seconds", "inf"]),
+        ("--seconds at most 3600, got nan", ["--preset", "tiny", "--seconds", "nan"]),
         ("--seconds gives less than one frame of 256 samples", ["--preset", "tiny", "--seconds", "0.01"]),
         ("the sound has 8 frames, fewer than any", ["--preset", "tiny", "--seconds", "0.1", "--chunks", "9"]),
         ("--upsampler must be one of", ["--preset", "tiny", "--upsampler", "none"]),
