@@ -9,6 +9,7 @@ frames). Its metadata says how that mel is made. Beside it, a JSON file holds wh
 import copy
 import json
 import math
+import os
 import statistics
 import sys
 import time
@@ -19,15 +20,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 import tyro
 from torch import Tensor
+from vocoder.checkpoint import drafts
 from vocoder.onnx_file import import_packages, runner, silence_noise, to_onnx
 from vocoder.runs import Run, open_run
 
 from audioup.fold import fold
 
 CHECKED = ((1, 1), (1, 2), (3, 5), (4, 38), (1, 150))  # batch and frames, none of them the example of the export
+LARGEST = {"tolerance": 1.0, "seconds": 3600.0, "rounds": 10_000, "threads": os.cpu_count() or 1}  # of the options
 SPEECH_CLIPS = 2
 SPEECH_LEVEL = -5.0  # mean of a log-mel of speech, about
 
@@ -60,28 +64,20 @@ def export(options: Options) -> dict[str, Any]:
         ImportError: If a package is missing.
         OSError: If the files cannot be written.
     """
-    for name in ("tolerance", "seconds", "rounds", "threads"):
-        if not 0 < getattr(options, name) < math.inf:
-            raise ValueError(f"--{name} must be above 0 and finite, got {getattr(options, name)}")
+    for name, largest in LARGEST.items():
+        if not 0 < getattr(options, name) <= largest:
+            raise ValueError(f"--{name} must be above 0 and at most {largest}, got {getattr(options, name)}")
     out = options.out if options.out is not None else options.run / "generator.onnx"
     if out.suffix != ".onnx":
         raise ValueError(f"--out must end in .onnx, got {out}")
     import_packages()
     trained = open_run(options.run)
-    drafts = {path: path.with_name(f".writing-{path.name}") for path in (out, out.with_suffix(".json"))}
-    if any(path.is_dir() for path in drafts) or not out.parent.is_dir():
+    numbers = out.with_suffix(".json")
+    if out.is_dir() or numbers.is_dir() or not out.parent.is_dir():
         raise ValueError(f"--out must be a file in a folder that exists, and so its .json, got {out}")
-    try:
-        for draft in drafts.values():
-            draft.touch()  # before the work, where it can fail
-        report = write_checked(trained, options, drafts[out])
-        report = {"model": out.name, **report}
-        drafts[out.with_suffix(".json")].write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        for path, draft in drafts.items():
-            draft.replace(path)
-    finally:
-        for draft in drafts.values():
-            draft.unlink(missing_ok=True)
+    with drafts(out, numbers) as (model_draft, numbers_draft):
+        report = {"model": out.name, **write_checked(trained, options, model_draft)}
+        numbers_draft.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return report
 
 
@@ -96,7 +92,7 @@ def write_checked(trained: Run, options: Options, path: Path) -> dict[str, Any]:
     written = onnx.load(path)
     noisy = len(trained.generator.noises) > 0
     checks = check(trained, silence_noise(written) if noisy else written, options)
-    worst = max(one["error"] for one in checks)
+    worst = torch.tensor([one["error"] for one in checks], dtype=torch.float64).max().item()  # NaN if any is
     if not worst <= options.tolerance:
         raise ValueError(f"the largest error over the peak is {worst:.2g}, above --tolerance {options.tolerance:g}")
     return {
@@ -129,6 +125,10 @@ def check(trained: Run, model: Any, options: Options) -> list[dict[str, Any]]:
     for name, mel in inputs + speech(trained, options.run):
         with torch.no_grad():
             expected = generator(mel)
+        if not 0 < expected.abs().max() < math.inf:
+            raise ValueError(
+                f"the run's generator makes a peak of {expected.abs().max():g} of {name}, nothing to check"
+            )
         actual = run(mel)
         if actual.shape != expected.shape:
             raise ValueError(f"onnxruntime made {tuple(actual.shape)} of {name}, not {tuple(expected.shape)}")
@@ -149,6 +149,8 @@ def speech(trained: Run, folder: Path) -> list[tuple[str, Tensor]]:
             raise ValueError(f"{path} cannot be read: {error}") from error
         if rate != trained.sample_rate:
             raise ValueError(f"{path} has {rate} Hz, not the run's {trained.sample_rate}")
+        if len(audio) < trained.mel.hop_length or not np.isfinite(audio[:, 0]).all():
+            raise ValueError(f"{path} must hold one frame of {trained.mel.hop_length} samples at least, all finite")
         mels.append((path.name, trained.mel(torch.from_numpy(audio[:, 0])).unsqueeze(0)))
     return mels
 

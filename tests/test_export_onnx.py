@@ -1,8 +1,11 @@
 """The ONNX file of a run: the same sound, a complete description, and nothing at all when something is wrong."""
 
 import json
+import math
+import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import export_onnx
 import numpy as np
@@ -14,7 +17,7 @@ import soundfile
 import torch
 from reference import assert_close, noise
 from vocoder import onnx_file
-from vocoder.checkpoint import save_checkpoint
+from vocoder.checkpoint import load_checkpoint, save_checkpoint
 from vocoder.model import Generator
 from vocoder.options import Options, plain, resolve
 from vocoder.presets import PRESETS
@@ -134,12 +137,69 @@ def test_a_failed_check_leaves_everything_as_it_was(
     assert files == {path: then for path, then in before.items() if path.is_file()}
 
 
+def test_an_error_that_is_no_number_fails_the_check(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    true = export_onnx.check
+
+    def check(*arguments: Any) -> list[dict[str, Any]]:
+        rows = true(*arguments)
+        rows[-1]["error"] = math.nan  # not the first, where max() would keep it
+        return rows
+
+    monkeypatch.setattr(export_onnx, "check", check)
+    before = {path: path.read_bytes() for path in finished.glob("generator.*")}
+    assert export_onnx.main([str(finished), *QUICK]) == 2
+    assert "the largest error over the peak is nan, above" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in finished.glob("generator.*")} == before
+
+
+@pytest.mark.parametrize(
+    "samples", [np.full(4000, np.nan), np.r_[np.zeros(3999), np.inf], np.zeros(0), np.zeros(255)], ids=len
+)
+def test_references_that_are_no_sound_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], samples: np.ndarray
+) -> None:
+    folder = make_run(tmp_path / "run", "transposed")
+    soundfile.write(folder / "audio" / "1.reference.wav", samples, RATE, subtype="FLOAT")
+    before = everything(folder)
+    assert export_onnx.main([str(folder), *QUICK]) == 2
+    error = capsys.readouterr().err
+    assert f"{folder / 'audio' / '1.reference.wav'} must hold one frame of 256 samples at least, all finite" in error
+    assert error.count("\n") == 1
+    assert everything(folder) == before
+
+
+@pytest.mark.parametrize("value", [math.nan, 0.0], ids=str)
+def test_a_generator_without_sound_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], value: float) -> None:
+    folder = make_run(tmp_path / "run", "transposed")
+    weights, _ = load_checkpoint(folder / "checkpoints" / "step-000006", ("generator",))
+    for key in ("conv_post.bias", "conv_post.parametrizations.weight.original0"):
+        weights["generator"][key].fill_(value)
+    save_checkpoint(folder / "checkpoints", 7, weights, {})
+    before = everything(folder)
+    assert export_onnx.main([str(folder), *QUICK]) == 2
+    assert f"makes a peak of {value:g} of noise, nothing to check" in capsys.readouterr().err
+    assert everything(folder) == before
+
+
+def test_stale_drafts_are_written_over(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", "transposed")
+    for name in (".writing-generator.onnx", ".writing-generator.json"):
+        (folder / name).write_text("left by a kill")
+    assert export_onnx.main([str(folder), *QUICK]) == 0
+    assert not list(folder.glob(".writing-*"))
+    onnx.checker.check_model(str(folder / "generator.onnx"))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--tolerance", "0"], "--tolerance must be above 0"),
         (["--tolerance", "nan"], "--tolerance must be above 0"),
         (["--rounds", "0"], "--rounds must be above 0"),
+        (["--seconds", "inf"], "--seconds must be above 0 and at most 3600.0, got inf"),
+        (["--threads", "100000"], f"--threads must be above 0 and at most {os.cpu_count()}, got 100000"),
         (["--out", "vocoder.pt"], "--out must end in .onnx"),
         (["--out", "no/such/folder/vocoder.onnx"], "--out must be a file in a folder that exists"),
         (["--out", "/proc/vocoder.onnx"], "/proc/"),
