@@ -13,7 +13,7 @@ from vocoder.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from vocoder.discriminators import Discriminators, PeriodDiscriminator
 from vocoder.losses import ReconstructionLoss, adversarial_loss, discriminator_loss, feature_loss
 from vocoder.mel import CLAMP, LogMel, input_mel
-from vocoder.model import UPSAMPLERS, Generator
+from vocoder.model import UPSAMPLERS, Generator, GeneratorShape
 from vocoder.presets import PRESETS
 
 TINY = PRESETS["tiny"].generator
@@ -199,3 +199,28 @@ def test_noise_gives_smooth_upsamplers_something_to_shape(upsampler: str) -> Non
     smooth = upsampler in ("resize-linear", "resize-cubic", "resize-sinc", "regular-2")
     assert (below[0.0] > 0.3) == smooth
     assert below[0.1] < 0.001
+
+
+@pytest.mark.parametrize("activation", ["snake", "snakebeta"])
+def test_a_generator_with_snakes_has_a_gradient_everywhere(activation: str) -> None:
+    torch.manual_seed(0)
+    shape = GeneratorShape((4, 2), 16, (3, 5), ((1, 3), (1, 2)), 2, activation=activation)
+    generator = Generator(10, shape, "regular-1", 0.1)
+    generator(torch.randn(1, 10, 20)).square().sum().backward()
+    gradients = {name: value.grad for name, value in generator.named_parameters()}
+    assert sum("alpha" in name for name in gradients) == 2 * 2 * 4 + 1
+    assert all(gradient.abs().max() > 0 for gradient in gradients.values())
+
+
+def test_upsampling_kernels_are_for_transposed_convolutions_only() -> None:
+    shape = GeneratorShape((4, 2), 16, (3,), ((1, 3),), 2, upsampling_kernels=(12, 6))
+    assert [up.kernel_size for up in Generator(10, shape, "transposed").ups] == [12, 6]
+    for upsampler, kernels in (("subpixel", (12, 6)), ("transposed", (12,))):
+        wrong = GeneratorShape((4, 2), 16, (3,), ((1, 3),), 2, upsampling_kernels=kernels)
+        with pytest.raises(ValueError, match=r"^upsampling_kernels must be one for each of the strides \(4, 2\)"):
+            Generator(10, wrong, upsampler)
+
+
+def test_an_unknown_activation_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^activation must be one of leaky_relu, snake, snakebeta, got 'gelu'"):
+        Generator(10, GeneratorShape((4, 2), 16, (3,), ((1, 3),), 2, activation="gelu"), "transposed")

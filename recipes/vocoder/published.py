@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pickle
 import re
 from collections.abc import Mapping
@@ -11,16 +12,18 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import parametrize
 
 from audioup.weights import plain_state_dict
+from vocoder.checkpoint import misfit
 from vocoder.model import ACTIVATIONS, Generator, GeneratorShape
 
 # Of BigVGAN's activations, which share one design.
 FILTERS = (".upsample.filter", ".downsample.lowpass.filter")
 # BigVGAN's names that are others here: a stage holds one upsampler, an activation stands in an `Oversampled`.
 RENAMED = ((re.compile(r"^(ups\.\d+)\.0\."), r"\1."), (re.compile(r"\.act\.(alpha|beta)$"), r".activation.\1"))
+BOUND = 2**20  # of integers, beyond any vocoder's; products of three of them can still be counted
 REQUIRED = (
     "num_mels",
     "upsample_initial_channel",
@@ -50,8 +53,10 @@ def generator_from(source: str | Path | Mapping[str, Any], config: str | Path | 
         ``(batch, 1, hop_length * T)``.
 
     Raises:
+        TypeError: If either is neither a path nor a mapping.
         ValueError: If either cannot be read, or weights are missing, left over, of other shapes than the configuration
-            says, or BigVGAN's filters are not all the same; they are named as in the generator.
+            says, there twice or not finite, or BigVGAN's filters are not all the same; they are named as in the
+            generator.
         OSError: If a file cannot be opened.
 
     Example:
@@ -60,15 +65,21 @@ def generator_from(source: str | Path | Mapping[str, Any], config: str | Path | 
         >>> sound = generator(log_mel.unsqueeze(0))  # doctest: +SKIP
     """
     n_mels, shape = read_shape(config)
-    weights = {_renamed(key): value for key, value in plain_state_dict(read_published(source)).items()}
+    weights: dict[str, Tensor] = {}
+    for key, value in plain_state_dict(read_published(source)).items():
+        if (name := _renamed(key)) in weights:
+            raise ValueError(f"{name} is there twice, under two names of BigVGAN's")
+        if not value.isfinite().all():
+            raise ValueError(f"{name} holds values that are not finite")
+        weights[name] = value
     if shape.activation != "leaky_relu":
         filters = {key: weights.pop(key) for key in list(weights) if key.endswith(FILTERS)}
         shape = dataclasses.replace(shape, activation_taps=_taps(filters))
-    generator = Generator(n_mels, shape, "transposed")
-    for module in generator.modules():
-        if parametrize.is_parametrized(module, "weight"):
-            parametrize.remove_parametrizations(module, "weight")
-    _check(weights, generator)
+    with torch.device("meta"):  # shapes alone: sizes that do not fit may fill any memory
+        faults = misfit(weights, _plain_generator(n_mels, shape))
+    if faults:
+        raise ValueError(f"weights do not fit the configuration: {faults}")
+    generator = _plain_generator(n_mels, shape)
     generator.load_state_dict(weights)
     return generator.eval()
 
@@ -81,10 +92,11 @@ def read_published(source: str | Path | Mapping[str, Any]) -> dict[str, Tensor]:
             ``.safetensors`` file, or what such a file holds: the state dict, or ``{"generator": state dict}``.
 
     Raises:
+        TypeError: If this is neither a path nor a mapping.
         ValueError: If the file is damaged or holds code, or this is no generator.
         OSError: If the file cannot be opened.
     """
-    content = source if isinstance(source, Mapping) else _load(Path(source))
+    content = source if isinstance(source, Mapping) else _load(_path("source", source))
     name = "the checkpoint" if isinstance(source, Mapping) else str(source)
     if isinstance(content, Mapping) and isinstance(content.get("generator"), Mapping):
         content = content["generator"]
@@ -94,6 +106,9 @@ def read_published(source: str | Path | Mapping[str, Any]) -> dict[str, Tensor]:
     for key, value in content.items():
         if not isinstance(value, Tensor) or not value.is_floating_point():
             raise ValueError(f"{name} must hold weights only, got {key} of type {getattr(value, 'dtype', type(value))}")
+        if value.is_meta or value.layout != torch.strided:
+            kind = "without values (meta)" if value.is_meta else f"of layout {value.layout}"
+            raise ValueError(f"{name} must hold dense weights, got {key} {kind}")
     return {str(key): value for key, value in content.items()}
 
 
@@ -110,11 +125,12 @@ def read_shape(config: str | Path | Mapping[str, Any]) -> tuple[int, GeneratorSh
         ``(n_mels, shape)``.
 
     Raises:
+        TypeError: If this is neither a path nor a mapping.
         ValueError: If the file is no JSON object, an entry is missing or of the wrong kind, or an upsampler would not
             make ``stride`` samples of every frame.
         OSError: If the file cannot be opened.
     """
-    entries = config if isinstance(config, Mapping) else _parse(Path(config))
+    entries = config if isinstance(config, Mapping) else _parse(_path("config", config))
     activation = entries.get("activation") or "leaky_relu"
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
@@ -155,13 +171,27 @@ def read_shape(config: str | Path | Mapping[str, Any]) -> tuple[int, GeneratorSh
     return _integers("num_mels", [entries["num_mels"]])[0], shape
 
 
+def _plain_generator(n_mels: int, shape: GeneratorShape) -> Generator:
+    generator = Generator(n_mels, shape, "transposed")
+    for module in generator.modules():
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight")
+    return generator
+
+
+def _path(name: str, value: Any) -> Path:
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name} must be a path or a mapping, got {type(value).__name__}")
+    return Path(value)
+
+
 def _load(path: Path) -> Any:
+    with path.open("rb"):  # fails as the system says; after that, torch's errors of the system mean a damaged file
+        pass
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         return torch.load(path, weights_only=True, map_location="cpu")
-    except OSError:
-        raise
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     except Exception as error:  # torch raises whatever its parts do
@@ -174,7 +204,7 @@ def _load(path: Path) -> Any:
 def _parse(path: Path) -> Mapping[str, Any]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON: {error}") from error
     if not isinstance(entries, dict):
         raise ValueError(f"{path} must hold a JSON object, got {type(entries).__name__}")
@@ -182,9 +212,9 @@ def _parse(path: Path) -> Mapping[str, Any]:
 
 
 def _integers(key: str, values: Any) -> tuple[int, ...]:
-    whole = isinstance(values, (list, tuple)) and all(type(value) is int and value > 0 for value in values)
+    whole = isinstance(values, (list, tuple)) and all(type(value) is int and 0 < value < BOUND for value in values)
     if not whole or not values:
-        raise ValueError(f"{key} must be positive integers, got {values!r}")
+        raise ValueError(f"{key} must be positive integers below {BOUND}, got {values!r}")
     return tuple(values)
 
 
@@ -210,18 +240,3 @@ def _taps(filters: Mapping[str, Tensor]) -> tuple[float, ...]:
             raise ValueError(f"{key} differs from {next(iter(filters))}: all activations must have one filter")
     # Published filters have unit sum, and what goes up is multiplied by the factor.
     return tuple((2 * first.flatten().double()).tolist())
-
-
-def _check(weights: Mapping[str, Tensor], generator: nn.Module) -> None:
-    expected = {key: tuple(value.shape) for key, value in generator.state_dict().items()}
-    shapes = {key: tuple(value.shape) for key, value in weights.items()}
-    faults = {
-        "missing": [key for key in expected if key not in shapes],
-        "left over": [key for key in shapes if key not in expected],
-        "of another shape": [
-            f"{key} {shape} for {expected[key]}" for key, shape in shapes.items() if expected.get(key, shape) != shape
-        ],
-    }
-    if any(faults.values()):
-        listed = "; ".join(f"{len(keys)} {fault}: {', '.join(keys[:9])}" for fault, keys in faults.items() if keys)
-        raise ValueError(f"weights do not fit the configuration: {listed}")
