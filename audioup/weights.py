@@ -22,6 +22,9 @@ def plain_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     that is shorter than that of ``v`` divides it into blocks of one length each, as `audioup.init.weight_norm` has them
     for sub-pixel layers and for groups. A direction of zeros stays zero.
 
+    Only entries named ``weight`` are looked at: weight norm of others, such as an LSTM's ``weight_hh_l0_g`` and
+    ``weight_hh_l0_v`` or ``parametrizations.bias.original0``, is passed on as it is.
+
     What a state dict does not tell is not seen: two originals are taken for weight norm whatever made them, and a
     projection on top (`audioup.regular` over weight norm), which has no entry of its own, is not applied. For a model
     at hand use `audioup.fold.fold`, which asks the layers.

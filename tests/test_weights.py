@@ -143,6 +143,22 @@ def test_a_projection_on_top_of_weight_norm_is_not_seen():
     assert_close(regular(normed, order=2, init="project").weight, layer.weight)
 
 
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated")
+@pytest.mark.parametrize("form", [old_weight_norm, parametrizations.weight_norm], ids=["old", "new"])
+@pytest.mark.parametrize(
+    ("layer", "name"),
+    [(lambda: nn.LSTM(3, 4), "weight_hh_l0"), (lambda: nn.Linear(3, 4), "bias")],
+    ids=["LSTM", "bias"],
+)
+def test_weight_norm_of_entries_of_other_names_is_passed_on(layer, name, form):
+    # The other limit that the docstring states.
+    entries = form(layer(), name, dim=0).state_dict()
+    assert sum(name in key and key != name for key in entries) == 2
+    plain = plain_state_dict(entries)
+    assert list(plain) == list(entries)
+    assert all(plain[key] is entries[key] for key in plain)
+
+
 G, V = torch.ones(4, 1, 1), torch.ones(4, 2, 3)
 NEW = "up.parametrizations.weight."
 
