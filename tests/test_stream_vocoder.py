@@ -83,7 +83,7 @@ def test_a_recording_is_cut_and_resampled_as_it_is(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "in.wav", tone, 44101)
     start = time.perf_counter()
     sound = stream_vocoder.read_sound(tmp_path / "in.wav", 16000, 1.0).numpy()
-    assert time.perf_counter() - start < 2  # with torchaudio's kernels it was 50
+    assert time.perf_counter() - start < 10  # with torchaudio's kernels it was 50
     assert sound.shape == (16000,)
     expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16000) / 16000)
     assert np.abs(sound - expected)[100:-100].max() < 2e-3
