@@ -100,7 +100,9 @@ class Window:
         frames = buffer.shape[-1] - self.reach
         if frames > 0:
             self._begun = True
-            self._buffer, y = buffer[..., frames:], self.compute(buffer)
+            kept = buffer[..., frames:]
+            # Without a copy the whole of a long chunk would be kept.
+            self._buffer, y = kept.clone() if frames > self.reach else kept, self.compute(buffer)
         elif last and not self._begun:
             raise ValueError(f"{self.name} needs more frames than were streamed before flush()")
         else:
@@ -180,4 +182,25 @@ class Join:
         there = [x if old is None else torch.cat([old, x], -1) for old, x in zip(waiting, signals, strict=True)]
         ready = min(x.shape[-1] for x in there)
         self._waiting = [x[..., ready:].clone() if x.shape[-1] > ready else None for x in there]
-        return self.compute(*[x[..., :ready] for x in there])
+        if ready:
+            return self.compute(*[x[..., :ready] for x in there])
+        # The channels of what is to come are those made of any frame.
+        return self.compute(*[x.new_zeros(*x.shape[:-1], 1) for x in there])[..., :0]
+
+
+class Structure(NamedTuple):
+    """What a module is made of.
+
+    Attributes:
+        steps: In order, each with the name of what it makes and those of what it takes; ``"x"`` is the input.
+        output: The name of the output.
+        timing: How the output follows the input.
+        shortest: The fewest frames of which every layer makes something.
+        enough: Frames of which every layer sees all of its context, and some more.
+    """
+
+    steps: list[tuple[str, list[str], Window | Join]]
+    output: str
+    timing: Timing
+    shortest: int
+    enough: int

@@ -12,7 +12,7 @@ from torch.fx.node import map_arg
 from audioup import windows
 from audioup.activation import Oversampled, SnakeBeta
 from audioup.fold import fold
-from audioup.sliding import Join, Timing, Window
+from audioup.sliding import Join, Structure, Timing, Window
 
 CAN = (
     "what can be streamed are convolutions of stride 1, transposed convolutions, this library's layers for sound, "
@@ -37,19 +37,13 @@ WINDOWED_FUNCTIONS: dict[Any, Callable[..., Window]] = {
     F.pad: windows.pad,
 }
 
-Steps = list[tuple[str, list[str], Window | Join]]
 
-
-def read(module: nn.Module, pointwise: tuple[type[nn.Module], ...]) -> tuple[Steps, str, Timing]:
-    """Turn a module into steps over named signals, of which ``"x"`` is the input.
+def read(module: nn.Module, pointwise: tuple[type[nn.Module], ...]) -> Structure:
+    """Turn a module into steps over named signals.
 
     Args:
         module: Left as it is; the steps use a folded copy.
         pointwise: Types of modules that treat every frame for itself, beyond those known.
-
-    Returns:
-        The steps in order, each with the name of what it makes and those of what it takes; the name of the output, and
-        how that follows the input.
 
     Raises:
         TypeError: If something in the module cannot be streamed.
@@ -124,8 +118,8 @@ class _Reader:
         self.constants: dict[fx.Node, Any] = {}
 
     @torch.no_grad()
-    def read(self) -> tuple[Steps, str, Timing]:
-        steps: Steps = []
+    def read(self) -> Structure:
+        steps, reach = [], 0
         for node in self.graph.nodes:
             signals = [i for i in node.all_input_nodes if i in self.timings]
             if node.op == "placeholder":
@@ -136,18 +130,23 @@ class _Reader:
                 self.constants[node] = self._constant(node)
             else:
                 step = self._step(node, signals)
-                self.timings[node] = (
-                    step.through(self.timings[signals[0]])
-                    if isinstance(step, Window)
-                    else step.through([self.timings[i] for i in signals])
-                )
+                timings = [self.timings[i] for i in signals]
+                if isinstance(step, Window):
+                    reach = max(reach, -(-step.reach // timings[0].stride))
+                    self.timings[node] = step.through(timings[0])
+                else:
+                    self.timings[node] = step.through(timings)
                 steps.append((node.name, [i.name for i in signals], step))
         if result not in self.timings:
             raise TypeError(f"module must return one tensor that follows from its input, got {result}")
         for part in self.root.modules():
             if getattr(part, "inplace", False):
                 part.inplace = False  # type: ignore[assignment]
-        return steps, result.name, self.timings[result]
+        timing = self.timings[result]
+        shortest = max(1, *[-((i.extra - 1) // i.stride) for i in self.timings.values()])
+        return Structure(
+            steps, result.name, timing, shortest, shortest + reach + max(0, timing.lag) // timing.stride + 11
+        )
 
     def _step(self, node: fx.Node, signals: list[fx.Node]) -> Window | Join:
         name = self._name(node)
@@ -156,38 +155,51 @@ class _Reader:
             self._check_in_place(node, name, getattr(layer, "inplace", False))
             if layer._forward_hooks or layer._forward_pre_hooks:
                 raise ValueError(f"{name} has forward hooks, which a stream would not run: remove them first")
-            if isinstance(layer, self.pointwise) or _is_one_of(layer, POINTWISE_MODULES):
-                return Join(name, lambda x: layer(x) if x.shape[-1] else x)
+            # Nobody knows whether what another has written changes its input.
+            if isinstance(layer, self.pointwise):
+                return self._join(node, name, layer, changes=True)
+            if _is_one_of(layer, POINTWISE_MODULES):
+                return self._join(node, name, layer, changes=False)
             if isinstance(layer, Oversampled) and layer.factor == 1:
-                return Join(name, lambda x: layer.activation(x) if x.shape[-1] else x)
+                return self._join(node, name, layer.activation, changes=True)
+            if [*node.args, *node.kwargs.values()] != signals:
+                raise TypeError(f"{name} is given more than the signal, which cannot be streamed")
             window = windows.window_of(name, layer)
             if window is None:
                 raise TypeError(f"{name} cannot be streamed; {CAN}")
             return window
-        args, kwargs = _filled((node.args, node.kwargs), lambda i: self.constants.get(i, i))
+        args, kwargs = self._known(node)
         if node.target in WINDOWED_FUNCTIONS and args[:1] == (signals[0],) and len(signals) == 1:
             return WINDOWED_FUNCTIONS[node.target](name, *args[1:], **kwargs)
         if node.target is operator.getitem:
-            return _slice(name, args[1])
+            return windows.cut(name, args[1])
         function = self._pointwise_function(node)
         if function is None:
             raise TypeError(f"{name} cannot be streamed; {CAN}")
+        changes = _changes_in_place(node)
+        self._check_in_place(node, name, changes)
+        return self._join(node, name, function, changes)
+
+    def _join(self, node: fx.Node, name: str, function: Callable[..., Any], changes: bool) -> Join:
+        signals = [i for i in node.all_input_nodes if i in self.timings]
+        args, kwargs = self._known(node)
         for constant in node.all_input_nodes:
             value = self.constants.get(constant)
             if isinstance(value, Tensor) and value.dim() and value.shape[-1] != 1:
                 raise ValueError(
                     f"{name} combines the signal with a tensor of shape {tuple(value.shape)}: time must be 1"
                 )
-        changes = _changes_in_place(node)
-        self._check_in_place(node, name, changes)
 
         def compute(*values: Tensor) -> Tensor:
-            table = dict(zip(signals, values, strict=True))
+            table = {i: x.clone() if changes else x for i, x in zip(signals, values, strict=True)}
             now, named = _filled((args, kwargs), table.__getitem__)
-            result: Tensor = function(now[0].clone() if changes else now[0], *now[1:], **named)
+            result: Tensor = function(*now, **named)
             return result
 
         return Join(name, compute)
+
+    def _known(self, node: fx.Node) -> Any:
+        return _filled((node.args, node.kwargs), lambda i: self.constants.get(i, i))
 
     def _pointwise_function(self, node: fx.Node) -> Callable[..., Any] | None:
         if node.op == "call_method":
@@ -211,7 +223,7 @@ class _Reader:
 
     def _check_in_place(self, node: fx.Node, name: str, changes: bool) -> None:
         # A stream never writes into a signal, so the change would not be seen by who reads the input afterwards.
-        changed = node.args[0]
+        changed = [*node.args, *node.kwargs.values()][0]
         if changes and isinstance(changed, fx.Node):
             order = list(self.graph.nodes)
             if any(order.index(user) > order.index(node) for user in changed.users):
@@ -247,13 +259,3 @@ def _changes_in_place(node: fx.Node) -> bool:
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
     flag = node.kwargs.get("inplace", False) is True or any(value is True for value in node.args[1:])
     return flag or name.endswith("_") or node.target in IN_PLACE
-
-
-def _slice(name: str, index: Any) -> Window:
-    *others, time = index if isinstance(index, tuple) else (index,)
-    whole = all(other is Ellipsis or other == slice(None) for other in others)
-    if whole and (Ellipsis in others or len(others) == 2) and isinstance(time, slice) and time.step in (None, 1):
-        start, stop = time.start or 0, time.stop or 0
-        if isinstance(start, int) and isinstance(stop, int) and start >= 0 >= stop and time.stop != 0:
-            return windows.pad(name, (-start, stop))
-    raise TypeError(f"{name} takes {index!r}: only x[..., a:-b] along time can be streamed")

@@ -120,6 +120,21 @@ def pad(name: str, amounts: Any, mode: str = "constant", value: float | None = N
     )
 
 
+def cut(name: str, index: Any) -> Window:
+    """Make the window of ``x[..., a:-b]``.
+
+    Raises:
+        TypeError: If the index is another.
+    """
+    *others, time = index if isinstance(index, tuple) else (index,)
+    whole = all(other is Ellipsis or other == slice(None) for other in others)
+    if whole and (Ellipsis in others or len(others) == 2) and isinstance(time, slice) and time.step in (None, 1):
+        start, stop = time.start or 0, time.stop or 0
+        if isinstance(start, int) and isinstance(stop, int) and start >= 0 >= stop and time.stop != 0:
+            return pad(name, (-start, stop))
+    raise TypeError(f"{name} takes {index!r}: only x[..., a:-b] along time can be streamed")
+
+
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, groups: int) -> Tensor:
     # torch's convolution of a few frames takes 1.5 to 9 times as long as this product on a CPU, and rounds more.
     reach = dilation * (weight.shape[-1] - 1)

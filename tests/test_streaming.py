@@ -314,6 +314,95 @@ def test_a_chunk_is_never_written_to():
         assert torch.equal(chunk, before)
 
 
+class Doubled(nn.Module):
+    def forward(self, x):
+        return x.mul_(2)
+
+
+class ReluOfTheChunk(nn.Module):
+    def forward(self, x):
+        return F.relu(x, inplace=True)
+
+
+@pytest.mark.parametrize("module", [Doubled(), ReluOfTheChunk()], ids=lambda module: type(module).__name__)
+def test_functions_in_place_do_not_write_to_a_chunk(module):
+    chunk = noise(1, 4, 9, dtype=torch.float32)
+    before = chunk.clone()
+    for options in ({}, {"pointwise": (type(module),)}):
+        y = Stream(module, **options)(chunk)
+        assert torch.equal(chunk, before)
+        assert torch.equal(y, module(before.clone()))
+
+
+@pytest.mark.parametrize(
+    "module", [nn.Dropout(), nn.Identity(), nn.Sequential(), nn.ZeroPad1d((0, 2))], ids=lambda module: str(module)
+)
+def test_what_comes_out_does_not_change_with_the_memory_of_the_chunk(module):
+    for shape in ((1, 4, 9), (4, 9)):
+        chunk = noise(*shape, dtype=torch.float32)
+        before, y = chunk.clone(), Stream(module)(chunk)
+        chunk.fill_(torch.nan)
+        assert torch.equal(y, before)
+
+
+def test_after_a_long_chunk_only_what_is_needed_is_kept():
+    modules = (nn.Conv1d(4, 4, 3), TransposedConv1d(4, 4, 4, 2), Oversampled(nn.ReLU()), nn.ConvTranspose1d(4, 4, 2, 5))
+    for module in modules:
+        stream = Stream(module)
+        stream(torch.zeros(1, 4, 4000))
+        kept = [getattr(step, name) for _, _, step in stream._steps for name in ("_buffer", "_held", "_edge")]
+        assert 0 < sum(x.untyped_storage().nbytes() for x in kept if x is not None) < 1000
+
+
+def test_pointwise_types_may_change_the_channels():
+    for module in (
+        nn.Sequential(nn.Conv1d(4, 8, 3, padding=1), nn.GLU(1), nn.Conv1d(4, 2, 3, padding=1)),
+        nn.Sequential(nn.Tanh(), nn.GLU(1)),
+        nn.Sequential(nn.GLU(1), nn.Conv1d(2, 2, 5, padding=2), nn.GLU(1)),
+    ):
+        for sizes in ((1,), (0, 2)):
+            assert_streams(module, noise(2, 4, 9, dtype=torch.float32), sizes, pointwise=(nn.GLU,))
+
+
+def test_a_pad_after_a_layer_that_waits_has_nothing_to_pad_until_that_has_given_something():
+    stream = Stream(nn.Sequential(nn.Conv1d(4, 4, 6), nn.ConstantPad1d((4, 1), 0.0)))
+    parts = [stream(frame) for frame in noise(1, 4, 9, dtype=torch.float32).split(1, -1)]
+    assert stream.latency == 1
+    assert [part.shape[-1] for part in parts] == [0, 0, 0, 0, 0, 5, 1, 1, 1]
+
+
+class Interrupted(nn.Module):
+    at_once = False
+
+    def forward(self, x):
+        if self.at_once:
+            raise KeyboardInterrupt
+        return x + 0
+
+
+def test_an_interrupt_leaves_nothing_of_the_signal():
+    x = noise(1, 4, 9, dtype=torch.float32)
+    module = nn.Sequential(nn.Conv1d(4, 4, 3, padding=1), Interrupted())
+    stream = Stream(module, pointwise=(Interrupted,))
+    stream(x)
+    Interrupted.at_once = True
+    with pytest.raises(KeyboardInterrupt):
+        stream(x)
+    Interrupted.at_once = False
+    with pytest.raises(ValueError, match="no frame has been streamed"):
+        stream.flush()
+    assert (torch.cat([stream(x), stream.flush()], -1) - module(x)).abs().max() <= 1e-6
+
+
+def test_before_the_first_frame_the_kind_may_change():
+    module = STACKS["dilated"]()
+    stream, x = Stream(module), noise(3, 4, 9, dtype=torch.float32)
+    for empty in (torch.zeros(1, 4, 0), torch.zeros(4, 0), torch.zeros(2, 4, 0)):
+        assert stream(empty).shape[-1] == 0
+    y = torch.cat([stream(x), stream.flush()], -1)
+    assert (y - module(x)).abs().max() <= 1e-6 * module(x).abs().max()
+
+
 def test_nan_spreads_as_far_as_in_the_whole():
     for module in (STACKS["dilated"](), SubPixelConv1d(4, 2, 3, 2), Arithmetic()):
         x = noise(1, 4, 30, dtype=torch.float32)
