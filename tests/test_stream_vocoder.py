@@ -78,7 +78,7 @@ def test_a_recording_at_another_rate_and_in_stereo(trained: Path, tmp_path: Path
 
 
 def test_a_recording_is_cut_and_resampled_as_it_is(tmp_path: Path) -> None:
-    # Hours at a rate without a common factor: what is read is the start, and the tone keeps frequency and level.
+    # A minute at a rate without a common factor: only the start is read, and the tone keeps frequency and level.
     tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(60 * 44101) / 44101)
     soundfile.write(tmp_path / "in.wav", tone, 44101)
     start = time.perf_counter()
