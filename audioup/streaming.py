@@ -22,7 +22,8 @@ class Stream:
 
     All that ``stream(chunk)`` and at last ``stream.flush()`` return, concatenated, is ``module(x)`` of the concatenated
     chunks, in ``eval()``, to rounding. What comes out after every chunk is all that no later frame can change: after
-    ``m`` frames that is ``max(0, stride * m - latency)`` samples.
+    ``m`` frames that is ``max(0, stride * m - latency)`` samples. Only where a pad stands behind a layer that waits is
+    it none as long as that layer has made none, and then at once as many.
 
     The module may be any nest of convolutions of stride 1 (padding zeros or replicate), transposed convolutions, this
     library's layers for sound, constant and replicate pads, activations (`Oversampled` too), dropout, which does

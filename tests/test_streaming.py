@@ -324,7 +324,11 @@ class ReluOfTheChunk(nn.Module):
         return F.relu(x, inplace=True)
 
 
-@pytest.mark.parametrize("module", [Doubled(), ReluOfTheChunk()], ids=lambda module: type(module).__name__)
+@pytest.mark.parametrize(
+    "module",
+    [Doubled(), ReluOfTheChunk(), Oversampled(torch.relu_, factor=1)],
+    ids=lambda module: type(module).__name__,
+)
 def test_functions_in_place_do_not_write_to_a_chunk(module):
     chunk = noise(1, 4, 9, dtype=torch.float32)
     before = chunk.clone()
@@ -354,7 +358,16 @@ def test_after_a_long_chunk_only_what_is_needed_is_kept():
         assert 0 < sum(x.untyped_storage().nbytes() for x in kept if x is not None) < 1000
 
 
-def test_pointwise_types_may_change_the_channels():
+class Nonempty(nn.Module):
+    def forward(self, x):
+        if not x.numel():
+            raise ValueError("x is empty")
+        return torch.cat([x, -x], 1)
+
+
+def test_pointwise_types_may_change_the_channels_and_are_not_run_on_nothing():
+    module = nn.Sequential(nn.Conv1d(4, 4, 5), Nonempty(), nn.Conv1d(8, 2, 3, padding=1))
+    assert_streams(module, noise(2, 4, 9, dtype=torch.float32), (0, 2), pointwise=(Nonempty,))
     for module in (
         nn.Sequential(nn.Conv1d(4, 8, 3, padding=1), nn.GLU(1), nn.Conv1d(4, 2, 3, padding=1)),
         nn.Sequential(nn.Tanh(), nn.GLU(1)),

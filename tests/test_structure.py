@@ -90,6 +90,11 @@ class Standardised(nn.Conv1d):
         return super()._conv_forward(x, weight / weight.std(), bias)
 
 
+class Forgetful(nn.Conv1d):
+    def _conv_forward(self, x, weight, bias):
+        return super()._conv_forward(x, torch.cat([0 * weight[..., :1], weight[..., 1:]], -1), bias)
+
+
 class Longer(nn.ConvTranspose1d):
     def _output_padding(self, *args, **options):
         return [1]
@@ -126,6 +131,7 @@ ESCAPES = {
     "a constant drawn once": lambda: written(frozen, conv=conv()),
     "a constant drawn once by Python": lambda: written(frozen_by_python, conv=conv()),
     "a convolution's own weight": lambda: Standardised(4, 4, 3, padding=1),
+    "an old tap": lambda: nn.Sequential(nn.ConstantPad1d((20, 0), 0.0), Forgetful(4, 4, 2, dilation=20)),
     "a transposed one's own length": lambda: Longer(4, 4, 4, 2),
     "a subclass of the library's layer": lambda: Louder(4, 4, 4, 2),
     "another forward of the library's layer": lambda: Replaced(4, 4, 4, 2),
