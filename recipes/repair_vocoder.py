@@ -1,4 +1,4 @@
-"""Take the tones out of a vocoder that is trained already: swap its upsamplers, train a little more, compare.
+"""Quieten the tones of a vocoder that is trained already: swap its upsamplers, train a little more, compare.
 
 The upsamplers of a run of `train_vocoder.py` are converted to another family, as near as it can come to what they have
 learned (`audioup.convert`), and the generator is then trained a little further. Three reports, before, converted and
