@@ -24,7 +24,7 @@ from vocoder.checkpoint import load_checkpoint
 from vocoder.data import open_corpus
 from vocoder.model import UPSAMPLERS, Generator
 from vocoder.options import Settings, resolve
-from vocoder.report import check_readable, write_report
+from vocoder.report import check_readable, strongest_line, write_report
 from vocoder.runs import Run, open_run
 from vocoder.segments import Segments
 from vocoder.trainer import Trainer
@@ -108,9 +108,8 @@ def summary(reports: dict[str, dict[str, Any]]) -> str:
 
 def strongest(tone: dict[str, Any]) -> str:
     """Say where the strongest line lies, or the verdict if there is none."""
-    found = [line for line in tone["lines"] if line["detected"]]
-    top = max(found, key=lambda line: line["level_dbfs"], default=None)
-    return f"{top['level_dbfs']:.1f} dBFS at {top['frequency_hz']:.1f} Hz" if top else tone["verdict"]
+    line = strongest_line(tone)
+    return f"{line['level_dbfs']:.1f} dBFS at {line['frequency_hz']:.1f} Hz" if line else tone["verdict"]
 
 
 def repair(given: Options) -> None:

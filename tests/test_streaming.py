@@ -1,9 +1,7 @@
 """A stream gives what the module gives of the whole, as early as it can be known, however the input is cut."""
 
 import copy
-import itertools
 import pickle
-from functools import partial
 
 import pytest
 import reference
@@ -12,6 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import noise
+from streams import LIMIT, assert_streams, streamed
 from torch import nn
 from torch.nn.utils import parametrizations
 from torch.nn.utils import weight_norm as old_weight_norm
@@ -25,7 +24,6 @@ from audioup import (
     SnakeBeta,
     SubPixelConv1d,
     TransposedConv1d,
-    TransposedConv2d,
     regular,
 )
 from audioup.fold import fold
@@ -33,135 +31,8 @@ from audioup.init import weight_norm
 from audioup.streaming import Stream
 
 one_thread = reference.one_thread
-LIMIT = {torch.float64: 1e-12, torch.float32: 1e-6}  # of the peak of the whole
-FAMILIES = {
-    "transposed": TransposedConv1d,
-    "subpixel": SubPixelConv1d,
-    "resize-nearest": ResizeConv1d,
-    "resize-linear": partial(ResizeConv1d, mode="linear"),
-    "resize-cubic": partial(ResizeConv1d, mode="cubic"),
-    "resize-sinc": partial(ResizeConv1d, mode="sinc", zeros=2, separable=True),
-    "resize-bspline": partial(ResizeConv1d, mode="bspline-3"),
-}
-SHAPES = [(1, 1), (4, 1), (4, 2), (5, 2), (3, 3), (4, 3), (3, 5), (16, 8), (9, 8)]  # kernel_size, stride
+
 TINY_PAIRED = GeneratorShape((4, 2), 16, (3, 5), ((1, 2), (1, 3)), 2)
-
-
-def streamed(module, x, sizes, **options):
-    """Stream ``x`` in chunks of these sizes, over and over, and check after each how many samples have come."""
-    stream = Stream(module, **options)
-    parts, frames, sizes = [], 0, itertools.cycle(sizes)
-    while frames < x.shape[-1]:
-        size = next(sizes)
-        chunk = x[..., frames : frames + size].clone()
-        parts.append(stream(chunk))
-        chunk.fill_(torch.nan)  # a caller may use its buffer again
-        frames = min(frames + size, x.shape[-1])
-        came = sum(part.shape[-1] for part in parts)
-        assert came == max(0, stream.stride * frames - stream.latency)
-    return torch.cat([*parts, stream.flush()], -1)
-
-
-def assert_streams(module, x, sizes=(1,), limit=None, **options):
-    """Assert that the stream equals the whole, within the limit of the issue, as a share of the whole's peak."""
-    whole = copy_in_eval(module)(x).detach()
-    y = streamed(module, x, sizes, **options)
-    assert y.shape == whole.shape
-    assert y.dtype == whole.dtype
-    error, peak = (y - whole).abs().max().item(), whole.abs().max().item()
-    assert peak > 0
-    assert error <= (limit or LIMIT[x.dtype]) * peak, f"{error / peak:.3g} of the peak"
-
-
-def copy_in_eval(module):
-    return fold(module) if any(hasattr(m, "weight_g") for m in module.modules()) else copy.deepcopy(module).eval()
-
-
-# ---------------------------------------------------------------------------------------------------- single layers
-
-
-@pytest.mark.parametrize("dtype", LIMIT, ids=str)
-@pytest.mark.parametrize("causal", [False, True], ids=["centred", "causal"])
-@pytest.mark.parametrize(("kernel_size", "stride"), SHAPES, ids=str)
-@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
-def test_every_layer(family, kernel_size, stride, causal, dtype):
-    for padding_mode, groups in itertools.product(("zeros", "replicate"), (1, 2)):
-        options = {"padding_mode": padding_mode, "groups": groups, "causal": causal, "dtype": dtype}
-        layer = family(4, 6, kernel_size, stride, **options)
-        for frames, sizes in ((1, (1,)), (2, (1,)), (23, (1,)), (23, (0, 3, 0, 1, 7)), (23, (40,))):
-            assert_streams(layer, noise(2, 4, frames, dtype=dtype), sizes)
-        stream = Stream(layer)
-        assert (stream.stride, stream.latency) == (stride, max(0, layer.origin))
-        if causal:
-            assert stream.latency == 0
-
-
-@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
-def test_what_has_come_out_owes_nothing_to_later_frames_and_a_causal_layer_waits_for_none(family):
-    for causal, (kernel_size, stride) in itertools.product((False, True), SHAPES):
-        layer = family(2, 3, kernel_size, stride, causal=causal, dtype=torch.float64)
-        x = noise(1, 2, 20)
-        other = x.clone()
-        other[..., 12:] = noise(1, 2, 8, seed=1)
-        known = stride * 12 - Stream(layer).latency
-        assert known > 0
-        with torch.no_grad():
-            # Other sums beyond may be rounded otherwise.
-            assert (layer(x)[..., :known] - layer(other)[..., :known]).abs().max() < 1e-14
-        assert known == 12 * stride or not causal
-
-
-@pytest.mark.parametrize(
-    ("latency", "layer"),
-    [
-        (2, nn.Conv1d(4, 6, 5, padding=2)),
-        (6, nn.Conv1d(4, 6, 5, padding="same", dilation=3, groups=2)),
-        (2, nn.Conv1d(4, 6, 4, padding="same")),
-        (3, nn.Conv1d(4, 6, 4)),
-        (1, nn.Conv1d(4, 6, 4, padding=2, padding_mode="replicate")),
-        (0, nn.Conv1d(4, 6, 1)),
-        (4, nn.ConvTranspose1d(4, 6, 16, 8, padding=4)),
-        (5, nn.ConvTranspose1d(4, 6, 7, 3, padding=5, output_padding=2, groups=2)),
-        (11, nn.ConvTranspose1d(4, 6, 3, 2, padding=7, dilation=2)),  # crops more than the kernel adds
-        (3, nn.ConvTranspose1d(4, 6, 2, 5)),  # the last 3 of every 5 samples, but for the end, where they are not
-        (0, nn.ConvTranspose1d(4, 6, 9, 1)),
-        (3, nn.ConstantPad1d((-3, 0), 0.0)),
-        (5, nn.ConstantPad1d((0, -5), 0.0)),
-        (0, nn.ZeroPad1d((0, 3))),
-        (0, nn.ReplicationPad1d((0, 3))),
-        (2, nn.ReplicationPad1d((-2, 3))),
-    ],
-    ids=lambda value: str(value),
-)
-def test_every_layer_of_torch(latency, layer):
-    stream = Stream(layer)
-    assert stream.latency == latency
-    for sizes in ((1,), (5, 0, 2), (40,)):
-        assert_streams(layer, noise(2, 4, 24, dtype=torch.float32), sizes)
-        assert_streams(copy.deepcopy(layer).double(), noise(2, 4, 24), sizes)
-
-
-def test_a_pad_puts_its_samples_first_so_its_latency_is_negative():
-    for layer in (nn.ConstantPad1d((4, 2), 1.5), nn.ReplicationPad1d((4, 2)), nn.Conv1d(1, 1, 3, padding=3)):
-        stream, x = Stream(layer), noise(1, 1, 6, dtype=torch.float32)
-        parts = [stream(x[..., :0]), *(stream(frame) for frame in x.split(1, -1)), stream.flush()]
-        assert stream.latency == (-4 if not isinstance(layer, nn.Conv1d) else -1)
-        assert [part.shape[-1] for part in parts][:3] == [0, 1 - stream.latency, 1]
-        assert (torch.cat(parts, -1) - layer(x)).abs().max() <= 1e-6 * layer(x).abs().max()
-
-
-@pytest.mark.parametrize("padding_mode", ["zeros", "replicate"])
-@pytest.mark.parametrize("factor", [1, 2, 3])
-def test_oversampled_activations(factor, padding_mode):
-    layer = Oversampled(nn.LeakyReLU(0.1), factor, zeros=2, padding_mode=padding_mode)
-    stream = Stream(layer)
-    assert stream.latency == (0 if factor == 1 else layer.left + layer.right)
-    for frames, sizes in ((1, (1,)), (30, (1,)), (30, (4, 0, 3))):
-        assert_streams(layer, noise(2, 3, frames, dtype=torch.float32), sizes)
-        assert_streams(layer, noise(2, 3, frames), sizes)
-
-
-# --------------------------------------------------------------------------------------------------------- stacks
 
 
 class CausalConv(nn.Conv1d):
@@ -449,83 +320,3 @@ def test_chunks_that_do_not_fit():
         stream.flush()
     # After an error there is nothing left of the signal.
     assert stream(torch.zeros(2, 4, 3)).shape == (2, 2, 1)
-
-
-class ByLength(nn.Module):
-    def forward(self, x):
-        return x if x.shape[-1] > 3 else 2 * x
-
-
-class Aliased(nn.Module):
-    def forward(self, x):
-        y = x
-        y += 1
-        return x + y
-
-
-class Branches(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.a, self.b = nn.Conv1d(4, 4, 3), nn.Conv1d(4, 4, 5)
-
-    def forward(self, x):
-        return self.a(x) + self.b(x)
-
-
-class OverTime(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.window = nn.Parameter(torch.rand(9))
-
-    def forward(self, x):
-        return x * self.window
-
-
-class Two(nn.Module):
-    def forward(self, x):
-        return x, x
-
-
-def hooked():
-    layer = nn.Conv1d(4, 4, 3)
-    layer.register_forward_hook(lambda *_: None)
-    return layer
-
-
-@pytest.mark.parametrize(
-    ("error", "words", "module"),
-    [
-        (TypeError, "^1 cannot be streamed; what can be", nn.Sequential(nn.Conv1d(4, 4, 3), nn.LSTM(4, 4))),
-        (TypeError, "^Softmax cannot", nn.Softmax(1)),
-        (TypeError, "^0 cannot", nn.Sequential(nn.Conv2d(4, 4, 3))),
-        (TypeError, "^TransposedConv2d cannot|^ConvTranspose2d cannot", TransposedConv2d(4, 4, 4, 2)),
-        (TypeError, "^ReflectionPad1d cannot", nn.ReflectionPad1d(2)),
-        (TypeError, "^0.1 cannot be streamed: .*control flow", nn.Sequential(nn.Sequential(nn.Tanh(), ByLength()))),
-        (TypeError, "module must return one tensor", Two()),
-        (TypeError, "module must be a torch.nn.Module, got function", F.relu),
-        (ValueError, "^0 has stride 2: only", nn.Sequential(nn.Conv1d(4, 4, 3, stride=2))),
-        (ValueError, "^0 has padding_mode 'reflect'", nn.Sequential(nn.Conv1d(4, 4, 3, padding_mode="reflect"))),
-        (ValueError, "^SubPixelConv1d has padding_mode 'circ", SubPixelConv1d(4, 4, 3, 2, padding_mode="circular")),
-        (ValueError, "^Oversampled has padding_mode 'reflect'", Oversampled(nn.ReLU(), padding_mode="reflect")),
-        (ValueError, r"add in Branches joins signals of 1 T \+ -4 and 1 T \+ -2 samples", Branches()),
-        (ValueError, "iadd in Aliased changes its input in place", Aliased()),
-        (ValueError, r"mul in OverTime combines the signal with a tensor of shape \(9,\)", OverTime()),
-        (ValueError, "Conv1d has forward hooks", hooked()),
-    ],
-    ids=lambda value: getattr(value, "__name__", None) or str(value)[:40],
-)  # fmt: skip
-def test_what_cannot_be_streamed(error, words, module):
-    with pytest.raises(error, match=words):
-        Stream(module)
-
-
-@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated")
-def test_another_library_s_activation_is_refused_by_its_path():
-    from bigvgan.bigvgan import BigVGAN
-    from bigvgan.env import AttrDict
-
-    sizes = {"num_mels": 8, "upsample_rates": [4], "upsample_kernel_sizes": [8], "upsample_initial_channel": 16}
-    blocks = {"resblock": "1", "resblock_kernel_sizes": [3], "resblock_dilation_sizes": [[1, 3]]}
-    model = BigVGAN(AttrDict({**sizes, **blocks, "activation": "snakebeta", "snake_logscale": True}))
-    with pytest.raises(TypeError, match=r"^resblocks\.0\.activations\.0\.upsample cannot be streamed"):
-        Stream(model)

@@ -130,13 +130,17 @@ def format_report(report: dict[str, Any]) -> str:
         )
     rows.append("  stride tones on     strongest    at           verdict                lines        decoys")
     for name, tone in report["tones"].items():
-        found = [line for line in tone["lines"] if line["detected"]]
-        strongest = max(found, key=lambda line: line["level_dbfs"], default=None)
+        found, strongest = sum(line["detected"] for line in tone["lines"]), strongest_line(tone)
         where = f"{strongest['level_dbfs']:6.1f} dBFS  {strongest['frequency_hz']:7.1f} Hz" if strongest else "  none"
         decoys = "" if tone["decoy_rate"] is None else f"{tone['decoy_rate']:.1%}"
         verdict = "" if strongest else tone["verdict"]
-        rows.append(f"  {name:18} {where:26} {verdict:22} {len(found):3} of {len(tone['lines']):3}  {decoys}")
+        rows.append(f"  {name:18} {where:26} {verdict:22} {found:3} of {len(tone['lines']):3}  {decoys}")
     return "\n".join(rows)
+
+
+def strongest_line(tone: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the strongest line that was detected, of a tone report as a dictionary, or None."""
+    return max((line for line in tone["lines"] if line["detected"]), key=lambda line: line["level_dbfs"], default=None)
 
 
 def describe_upsamplers(generator: Generator) -> list[dict[str, Any]]:
