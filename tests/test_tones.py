@@ -2,12 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from reference import assert_close, noise
 
-from audioup import project, rectified_tones, tonal_fraction, tone_response
-from audioup.functional import upsample1d
+from audioup import measure_tones, project, rectified_tones, tonal_fraction, tone_response
+from audioup.functional import upsample1d, upsample2d
 
 STRIDES = range(1, 10)
 
@@ -121,6 +122,177 @@ def test_measure_refuses_stride(measure, stride):
 def test_measure_refuses_an_empty_kernel(measure, shape):
     with pytest.raises(ValueError, match=r"^kernel must"):
         measure(torch.ones(shape), 2)
+
+
+@pytest.mark.parametrize(
+    ("stride", "size", "level"),
+    [
+        (2, 3, -9.54),
+        (3, 4, -12.04),
+        (3, 5, -13.98),
+        (4, 5, -13.98),
+        (4, 6, -12.55),
+        (4, 7, -16.90),
+        (8, 10, -14.67),
+    ],
+)
+def test_strongest_line_of_kernels_of_ones(stride, size, level):
+    assert tone_response(torch.ones(size), stride).max().item() == pytest.approx(level, abs=0.005)
+    image = tone_response(torch.ones(size, size), (stride, stride)).flatten()[1:]
+    assert image.max().item() == pytest.approx(level, abs=0.005)
+
+
+@pytest.mark.parametrize("multiple", [1, 2, 3])
+@pytest.mark.parametrize("stride", range(2, 9))
+def test_no_line_where_the_size_is_a_multiple_of_the_stride(stride, multiple):
+    size = multiple * stride
+    assert tone_response(torch.ones(size), stride).max() < -300
+    assert tone_response(torch.ones(size, size), (stride, stride)).flatten()[1:].max() < -300
+    assert tonal_fraction(torch.ones(size, size), (stride, stride)) < -300
+
+
+def three_stages():
+    """The kernel, 8 times the rate, of three transposed convolutions of three ones and stride 2."""
+    ones = np.ones(3)
+
+    def stretched(kernel, by):
+        zeros = np.zeros(by * (len(kernel) - 1) + 1)
+        zeros[::by] = kernel
+        return zeros
+
+    return np.convolve(np.convolve(stretched(ones, 4), stretched(ones, 2)), ones)
+
+
+def test_two_stages_of_ones():
+    # The later stage makes 1/3 at half the output rate. The earlier makes 1/3 at half its own, a quarter of that of the
+    # output, of which the later lets |1 + 2 cos(pi / 2)| / 3 = 1/3 through.
+    kernel = torch.tensor(np.convolve([1.0, 0, 1, 0, 1], np.ones(3)))
+    expected = [20 * math.log10(1 / 9), 20 * math.log10(1 / 3)]
+    assert tone_response(kernel, 4).tolist() == pytest.approx(expected, abs=1e-9)
+
+
+def test_three_stages_of_ones_from_weights_and_from_sound():
+    # Kernels of three ones at strides 2, 2, 2 on 4 kHz: lines at 4, 8, 12 and 16 kHz of the 32 kHz output.
+    weights = tone_response(torch.tensor(three_stages()), 8)
+
+    def gain(cycles):  # of three ones
+        return abs(1 + 2 * math.cos(2 * math.pi * cycles)) / 3
+
+    by_hand = [gain(k / 2) * gain(k / 4) * gain(k / 8) for k in (1, 2, 3, 4)]
+    assert weights.tolist() == pytest.approx([20 * math.log10(g) for g in by_hand], abs=1e-9)
+    sound = torch.full((1, 5000), 0.01, dtype=torch.float64)
+    for _ in range(3):
+        sound = upsample1d(sound, torch.ones(1, 1, 3, dtype=torch.float64), 2, 1, padding_mode="replicate")
+    dc = sound.mean().item()
+    report = measure_tones(sound + 1e-4 * noise(1, sound.shape[1]), 32000, (2, 2, 2))
+    assert [line.frequency_hz for line in report.lines] == [4000, 8000, 12000, 16000]
+    assert all(line.detected for line in report.lines)
+    # A sine has twice its two-sided amplitude, except at Nyquist.
+    sines = [line.level_dbfs - 20 * math.log10(2 * dc if line.frequency_hz < 16000 else dc) for line in report.lines]
+    assert sines == pytest.approx(weights.tolist(), abs=0.01)
+
+
+# ------------------------------------------------------------------------------------------------------- images
+
+
+@pytest.mark.parametrize("stride", [(2, 2), (2, 3), (4, 1), (1, 5), (3, 4)], ids=str)
+def test_lines_are_those_of_a_constant_image(stride):
+    kernel = noise(2, 3, 5, 7)
+    power = torch.zeros(stride, dtype=torch.float64)
+    for i in range(2):
+        x = torch.zeros(2, 12, 12, dtype=torch.float64)
+        x[i] = 1
+        y = upsample2d(x, kernel, stride, 0)
+        period = y[:, 6 * stride[0] :, 6 * stride[1] :][:, : stride[0], : stride[1]]
+        power += (torch.fft.fft2(period) / math.prod(stride)).abs().square().sum(0)
+    response = tone_response(kernel, stride)
+    level = 10 * torch.log10(power / power[0, 0])[:, : stride[1] // 2 + 1]
+    assert response.shape == (stride[0], stride[1] // 2 + 1)
+    assert response[0, 0] == 0
+    assert (response - level).abs().max() < 1e-9
+    share = 10 * torch.log10(1 - power[0, 0] / power.sum())
+    assert tonal_fraction(kernel, stride).item() == pytest.approx(share.item(), abs=1e-9)
+
+
+def test_levels_of_the_axes_add():
+    down, across = noise(6), noise(9)
+    rows, columns = tone_response(down, 3), tone_response(across, 4)
+    response = tone_response(torch.outer(down, across), (3, 4))
+    assert (response[1:2, 0] - rows).abs().max() < 1e-9
+    assert (response[0, 1:] - columns).abs().max() < 1e-9
+    assert (response[1, 1:] - rows - columns).abs().max() < 1e-9
+    # Overlap 2, 1 in one direction is 4, 2, 2, 1 in two.
+    checkerboard = tone_response(torch.ones(3, 3), (2, 2))
+    assert checkerboard.flatten().tolist() == pytest.approx([0, -9.5424, -9.5424, -19.0849], abs=1e-4)
+
+
+def test_a_stride_of_one_axis_is_that_of_sound():
+    kernel = noise(2, 3, 9)
+    assert_close(tone_response(kernel.unsqueeze(-2), (1, 4))[0, 1:], tone_response(kernel, 4))
+    assert_close(tonal_fraction(kernel.unsqueeze(-1), (4, 1)), tonal_fraction(kernel, 4))
+
+
+@pytest.mark.parametrize("measure", [tone_response, tonal_fraction])
+def test_measure_refuses_an_image_of_one_axis(measure):
+    with pytest.raises(ValueError, match=r"^kernel must .* \(\.\.\., L_h, L_w\), got shape \(4,\)"):
+        measure(torch.ones(4), (2, 2))
+    with pytest.raises(ValueError, match=r"^stride must"):
+        measure(torch.ones(4, 4), (2, 0))
+
+
+# ------------------------------------------------------------------------------------------- channels that correlate
+
+
+@pytest.mark.parametrize("stride", [4, (2, 3)], ids=str)
+def test_correlation_weighs_as_inputs_drawn_with_it(stride):
+    strides = stride if isinstance(stride, tuple) else (stride,)
+    kernel = noise(3, 2, *(2 * s + 1 for s in strides))
+    inputs = noise(5, 3, seed=1)
+    # Exact: the mean over five constants is what their own correlation gives.
+    lines, whole = 0.0, 0.0
+    for v in inputs:
+        frames = [6] * len(strides)
+        x = v.view(3, *[1] * len(strides)).expand(3, *frames).contiguous()
+        y = upsample1d(x, kernel, stride, 0) if len(strides) == 1 else upsample2d(x, kernel, stride, 0)
+        period = y[(slice(None), *(slice(3 * s, 4 * s) for s in strides))].flatten(1)
+        whole += period.square().mean(1).sum().item()
+        lines += (period - period.mean(1, keepdim=True)).square().mean(1).sum().item()
+    found = tonal_fraction(kernel, stride, inputs.T @ inputs / 5)
+    assert found.item() == pytest.approx(10 * math.log10(lines / whole), abs=1e-9)
+    assert_close(tonal_fraction(kernel, stride, torch.eye(3)), tonal_fraction(kernel, stride))
+
+
+def test_correlation_by_hand():
+    # Channels that fill each other's gaps: nothing is tone when they agree, all when they are opposite.
+    kernel = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])
+    assert tonal_fraction(kernel, 2, torch.ones(2, 2)).item() == -math.inf
+    assert tonal_fraction(kernel, 2, torch.tensor([[1.0, -1.0], [-1.0, 1.0]])).item() == 0
+    half = torch.tensor([[1.0, 0.5], [0.5, 1.0]])  # of sum and difference, 3 to 1
+    assert tonal_fraction(kernel, 2, half).item() == pytest.approx(10 * math.log10(1 / 4))
+    assert tonal_fraction(kernel, 2, torch.zeros(2, 2)).item() == -math.inf
+
+
+@pytest.mark.parametrize(
+    ("kernel", "correlation", "message"),
+    [
+        (torch.ones(2, 1, 4), torch.ones(3, 3), r"correlation must have shape \(2, 2\) for this kernel, got \(3, 3\)"),
+        (torch.ones(2, 1, 4), torch.ones(2), r"correlation must have shape \(2, 2\)"),
+        (torch.ones(2, 1, 4), torch.tensor([[1.0, 0.5], [0.4, 1.0]]), "correlation must be symmetric"),
+        (torch.ones(2, 1, 4), torch.tensor([[1.0, 2.0], [2.0, 1.0]]), "correlation must be positive semidefinite"),
+        (torch.ones(2, 1, 4), torch.full((2, 2), math.nan), "correlation must be finite"),
+        (torch.ones(2, 4), torch.eye(2), r"kernel must have shape \(in_channels, out_channels, L\) beside"),
+    ],
+    ids=str,
+)
+def test_correlation_refused(kernel, correlation, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        tonal_fraction(kernel, 2, correlation)
+
+
+def test_correlation_estimated_in_float32_is_taken():
+    channels = noise(4, 3, seed=2, dtype=torch.float32)
+    low_rank = channels @ channels.T  # rank 3 of 4: its smallest eigenvalue is a rounding error, of either sign
+    assert tonal_fraction(noise(4, 2, 7), 3, low_rank).isfinite()
 
 
 # ------------------------------------------------------------------------------------ what a rectifier makes of it
