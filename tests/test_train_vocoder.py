@@ -72,9 +72,17 @@ def test_a_run_leaves_sound_pictures_numbers_and_curves(finished: Path) -> None:
     assert config["versions"]["torch"] == torch.__version__.split("+")[0]
 
 
+@pytest.mark.parametrize("options", [[], ["--tone-loss", "100"]], ids=["plain", "tone loss"])
 def test_an_interrupted_run_ends_with_the_same_bits(
-    finished: Path, recordings: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    finished: Path,
+    recordings: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
 ) -> None:
+    whole_name, parts_name = ("whole", "parts") if not options else ("whole-quiet", "parts-quiet")
+    if options:
+        assert run(finished, recordings, whole_name, *options) == 0
     step = train_vocoder.Trainer.train_step
 
     def interrupted(self: train_vocoder.Trainer, audio: torch.Tensor) -> dict[str, float]:
@@ -83,16 +91,19 @@ def test_an_interrupted_run_ends_with_the_same_bits(
         return step(self, audio)
 
     monkeypatch.setattr(train_vocoder.Trainer, "train_step", interrupted)
-    assert run(finished, recordings, "parts") == 130
+    assert run(finished, recordings, parts_name, *options) == 130
     assert "--resume continues" in capsys.readouterr().err
     monkeypatch.undo()
     torch.manual_seed(99)  # whatever the process did in between
-    assert run(finished, recordings, "parts", "--resume") == 0
-    whole, parts = weights(finished, "whole"), weights(finished, "parts")
+    assert run(finished, recordings, parts_name, "--resume") == 0
+    whole, parts = weights(finished, whole_name), weights(finished, parts_name)
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
-    reports = [json.loads((finished / name / "report.json").read_text())["metrics"] for name in ("whole", "parts")]
-    assert reports[0]["mel_l1"] == reports[1]["mel_l1"]
+    reports = [json.loads((finished / name / "report.json").read_text()) for name in (whole_name, parts_name)]
+    assert reports[0]["metrics"]["mel_l1"] == reports[1]["metrics"]["mel_l1"]
+    assert [report["tone_loss"] for report in reports] == [100 if options else 0] * 2
+    plain = weights(finished, "whole")
+    assert all(torch.equal(parts[key], plain[key]) for key in parts) == (not options)
 
 
 def test_the_seed_decides_the_weights(finished: Path, recordings: Path) -> None:
@@ -127,6 +138,7 @@ def test_resuming_with_other_options_is_refused(
         (["--batch-size", "-1"], "--batch-size must be at least 1"),
         (["--noise", "-0.1"], "--noise must not be negative"),
         (["--noise", "nan"], "--noise must not be negative, and finite"),
+        (["--tone-loss", "-1"], "--tone-loss must not be negative"),
         (["--learning-rate", "inf"], "--learning-rate must not be negative, and finite"),
         (["--segment-size", "1000"], "--segment-size must be a multiple of the hop length, 256"),
         (["--name", "a/b"], "--name must be a plain folder name"),
@@ -212,6 +224,16 @@ def test_resuming_needs_only_the_name_and_not_fewer_steps(finished: Path, capsys
     capsys.readouterr()
     assert train_vocoder.main([*again, "--steps", "4"]) == 2
     assert "step-000006 has been trained for longer already" in capsys.readouterr().err
+
+
+def test_a_run_begun_without_the_option_of_a_tone_loss_resumes(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "whole", tmp_path / "old")
+    config = tmp_path / "old" / "config.json"
+    content = json.loads(config.read_text())
+    del content["options"]["tone_loss"]
+    config.write_text(json.dumps(content))
+    assert train_vocoder.main(["--resume", "--out", str(tmp_path), "--name", "old"]) == 0
+    assert json.loads((tmp_path / "old" / "report.json").read_text())["tone_loss"] == 0
 
 
 def test_a_damaged_configuration_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

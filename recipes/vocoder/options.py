@@ -51,6 +51,9 @@ class Options:
     noise: float | None = None
     """Standard deviation, at the start, of the noise that excites every stage; 0 is HiFi-GAN as published. By default
     0.1 for resize-linear, -cubic and -sinc, which leave later stages no highs to shape, and 0 for the others."""
+    tone_loss: float = 0.0
+    """Weight of the loss on what generated segments have in common at the stride harmonics; 0 leaves it out. Try 100
+    with regular-1 (the mel and the STFT loss have 45 each)."""
     seed: int = 1234
     """Decides weights, data order and noise."""
     sample_rate: int | None = None
@@ -98,7 +101,7 @@ def begun_with(options: Options) -> Options:
     if not config.exists():
         raise ValueError(f"--resume: {config.parent} holds no run")
     try:
-        saved = json.loads(config.read_text(encoding="utf-8"))["options"]
+        saved = {"tone_loss": 0.0, **json.loads(config.read_text(encoding="utf-8"))["options"]}  # the latest option
         differing = {key: value for key, value in plain(options).items() if value != plain(Options())[key]}
         refused = [
             f"{key}: {saved[key]!r} then, {value!r} now"
@@ -130,7 +133,7 @@ def resolve(options: Options, device: torch.device) -> Settings:
     for key in ("steps", "batch_size", "segment_size", "save_every", "validate_every", "test_clips", "devices"):
         if getattr(settings, key) < 1:
             raise ValueError(f"--{key.replace('_', '-')} must be at least 1, got {getattr(settings, key)}")
-    for key in ("warmup_steps", "learning_rate", "noise", "seed", "workers"):
+    for key in ("warmup_steps", "learning_rate", "noise", "tone_loss", "seed", "workers"):
         if not 0 <= getattr(settings, key) < math.inf:
             raise ValueError(
                 f"--{key.replace('_', '-')} must not be negative, and finite, got {getattr(settings, key)}"

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
+from audioup.loss import StrideToneLoss
 from vocoder.checkpoint import load_checkpoint, save_checkpoint
 from vocoder.discriminators import Discriminators
 from vocoder.losses import (
@@ -34,6 +35,7 @@ class Trainer:
         fabric.seed_everything(options.seed, workers=False, verbose=False)
         self.mel = input_mel(sample_rate, preset.generator.hop_length).to(fabric.device)
         self.reconstruction = ReconstructionLoss(sample_rate, preset.generator.hop_length).to(fabric.device)
+        self.tone_loss = StrideToneLoss(preset.generator.strides).to(fabric.device)
         self.generator_network = Generator(self.mel.mel.n_mels, preset.generator, options.upsampler, options.noise)
         self.networks: dict[str, torch.nn.Module] = {
             "generator": self.generator_network,
@@ -46,12 +48,14 @@ class Trainer:
         self.step, self.seconds = 0, 0.0
 
     def resume(self, path: Path) -> None:
-        """Restore weights, optimizers and the step; noise and data order follow from the step.
+        """Restore weights, optimizers, running means and the step; noise and data order follow from the step.
 
         After `wrap`: an optimizer puts its state where the parameters are at this moment.
         """
         weights, state = load_checkpoint(path, tuple(self.networks))
         self.step, self.seconds = state["step"], state["seconds"]
+        if self.options.tone_loss:
+            self.tone_loss.load_state_dict(state["tone_loss"])
         for name, network in self.networks.items():
             network.load_state_dict(weights[name])
             self.optimizers[name].load_state_dict(state["optimizers"][name])
@@ -60,7 +64,8 @@ class Trainer:
         """Write a checkpoint."""
         weights = {name: network.state_dict() for name, network in self.networks.items()}
         optimizers = {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()}
-        save_checkpoint(folder, self.step, weights, {"seconds": self.seconds, "optimizers": optimizers})
+        state = {"seconds": self.seconds, "optimizers": optimizers, "tone_loss": self.tone_loss.state_dict()}
+        save_checkpoint(folder, self.step, weights, state)
 
     def wrap(self) -> None:
         """Hand both networks to Fabric: device, precision, gradients averaged over processes."""
@@ -82,6 +87,9 @@ class Trainer:
             self._update("discriminator", losses["discriminator"])
         losses["mel"], losses["stft"] = self.reconstruction(generated, real)
         total = MEL_WEIGHT * losses["mel"] + STFT_WEIGHT * losses["stft"]
+        if self.options.tone_loss:
+            losses["tones"] = self.tone_loss(generated, real)
+            total = total + self.options.tone_loss * losses["tones"]
         if adversarial:
             # The discriminators only pass gradients on here; their own are neither wanted nor shared.
             self.discriminators.requires_grad_(False)
