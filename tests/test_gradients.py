@@ -160,6 +160,15 @@ def test_strong_content_beside_a_harmonic_is_no_line():
     assert float(report.verdict.split()[2]) < -85
 
 
+@pytest.mark.parametrize(("level_db", "detected"), [(-115, True), (-125, False)])
+def test_what_is_as_faint_as_rounding_is_not_called_a_line(level_db, detected):
+    line = math.sqrt(2) * 10 ** (level_db / 20) * torch.cos(torch.pi / 2 * torch.arange(400, dtype=torch.float64))
+    report = measure_gradient((1 + line).expand(64, 1, -1), [4])
+    assert report.lines[0].level_db == pytest.approx(level_db, abs=1e-6)
+    assert report.lines[0].p_value < 1e-9
+    assert report.lines[0].detected is detected
+
+
 def test_random_gradients_have_none():
     reports = [measure_gradient(noise(20, 1, 512, seed=seed), [64]) for seed in range(60)]
     p_values = torch.tensor([line.p_value for report in reports for line in report.lines])

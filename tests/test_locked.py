@@ -5,7 +5,7 @@ import pytest
 import reference
 import torch
 from reference import noise
-from scipy.stats import binom, f
+from scipy.stats import binom, f, ttest_1samp
 
 from audioup.locked import benjamini_hochberg, fit_locked
 
@@ -56,6 +56,14 @@ def test_p_value_and_interval_against_a_plain_hotelling():
     axis = np.linalg.eigvalsh(covariance)[1] / 20
     assert fit.radius[2] == pytest.approx(np.sqrt(2 * axis * f.ppf(0.95, 2, 18) * 38 / 18))
     assert fit.chance[2] == pytest.approx(2 * np.trace(covariance) / 20)
+
+    # Nyquist is real: Student's test.
+    alternating = (signals.numpy()[:, 0, :, 0] * window) @ (-1.0) ** np.arange(30) / window.sum()
+    assert fit.harmonic[3].tolist() == [3, 0]
+    assert fit.p_value[3] == pytest.approx(ttest_1samp(alternating, 0).pvalue)
+    assert fit.level[3] == pytest.approx(abs(alternating.mean()))
+    interval = ttest_1samp(alternating, 0).confidence_interval(0.95)
+    assert fit.radius[3] == pytest.approx((interval.high - interval.low) / 2)
 
 
 def test_interval_holds_the_true_level_19_times_in_20():
