@@ -1,17 +1,15 @@
 """The losses on stride tones: they see what is locked and nothing else, and their gradients take it away."""
 
 import math
-from pathlib import Path
 
-import numpy as np
 import pytest
 import reference
 import torch
 from reference import noise
-from torch import multiprocessing
 
 from audioup import TransposedConv1d, regular, tonal_fraction
-from audioup.loss import CHANCE, FAINTEST, StrideToneLoss, kernel_tone_loss, locked_lines, stride_tone_loss
+from audioup.batches import locked_lines
+from audioup.loss import CHANCE, FAINTEST, StrideToneLoss, kernel_tone_loss, stride_tone_loss
 
 one_thread = reference.one_thread
 STRIDES = (2, 4)
@@ -20,30 +18,6 @@ PERIOD = 8
 
 def cosine(k: int, samples: int = 256, amplitude: float = 1.0, phase: float = 0.0) -> torch.Tensor:
     return amplitude * torch.cos(2 * math.pi * k / PERIOD * torch.arange(samples, dtype=torch.float64) + phase)
-
-
-def test_lines_are_those_of_the_definition() -> None:
-    y = noise(3, 45)  # 5 whole periods and 5 samples more
-    n = np.arange(40)
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * n / 40)
-    z = np.array(
-        [[(window * row[:40] * np.exp(-2j * np.pi * k * n / 8)).sum() for k in (1, 2, 3, 4)] for row in y.numpy()]
-    )
-    z = z / window.sum()
-    spectra = np.fft.rfft(y.numpy()[:, :40].reshape(15, 8))[:, 1:] / 8
-    found = locked_lines(y, STRIDES)
-    reference.assert_close(found.lines.real, z.mean(0).real)
-    reference.assert_close(found.lines.imag, z.mean(0).imag)
-    reference.assert_close(found.variance, (np.abs(z) ** 2).mean(0) / 3)
-    reference.assert_close(found.power, (np.abs(spectra) ** 2).mean(0))
-    assert torch.equal(found.lines, locked_lines(y.unsqueeze(1), (8,)).lines)
-
-
-def test_the_variance_is_what_chance_gives() -> None:
-    draws = [locked_lines(noise(6, 256, seed=seed), STRIDES) for seed in range(400)]
-    squares = torch.stack([found.lines.abs().square() for found in draws]).mean(0)
-    expected = torch.stack([found.variance for found in draws]).mean(0)
-    assert (squares / expected).tolist() == pytest.approx([1] * 4, rel=0.2)
 
 
 def test_the_loss_is_the_formula() -> None:
@@ -109,6 +83,26 @@ def test_a_line_over_silence_is_heard_from_its_faintest_on() -> None:
     assert loss.item() == pytest.approx(5e-4 / FAINTEST / 4, rel=1e-3)  # over the faintest amplitude, mean of 4 lines
 
 
+def test_a_line_of_earlier_batches_is_still_pushed_down() -> None:
+    loss = StrideToneLoss(STRIDES)
+    real = noise(4, 256, seed=9)
+    for seed in range(30):
+        loss(noise(4, 256, seed=seed) + cosine(1), real)
+    y = noise(4, 256, seed=31).requires_grad_()  # no line in this batch
+    value = loss(y, real)
+    value.backward()
+    means = loss.running.means()
+    excess = (means.lines.abs() - 1.5 * means.variance.sqrt()).clamp(min=0) / means.power.sqrt()
+    assert value.item() == pytest.approx(excess.mean().item(), rel=1e-5)
+    push = locked_lines(-y.grad, STRIDES).lines[0]
+    phase = means.lines[0] / means.lines[0].abs()
+    assert abs(push / push.abs() + phase) < 1e-5  # against the remembered line
+    # The gradient of |e| is w cos(...) / sum w over 4 examples, that of the loss over sqrt(P) and 4 lines besides.
+    window = torch.hann_window(256, dtype=torch.float64)
+    expected = window.square().sum() / 2 / window.sum().square() / 16 / means.power[0].sqrt()
+    assert push.abs().item() == pytest.approx(expected.item(), rel=1e-2)
+
+
 def test_autocast_and_half_are_computed_in_float32() -> None:
     y = (0.1 * noise(4, 256) + cosine(1)).float()
     expected = stride_tone_loss(y, STRIDES)
@@ -119,88 +113,10 @@ def test_autocast_and_half_are_computed_in_float32() -> None:
     assert stride_tone_loss(y.double(), STRIDES).dtype == torch.float64
 
 
-def test_means_run_over_batches() -> None:
-    loss = StrideToneLoss(STRIDES, momentum=0.6)
-    batches = [noise(4, 256, seed=seed) + cosine(2, amplitude=0.3) for seed in range(4)]
-    found = [locked_lines(batch, STRIDES) for batch in batches]
-    values = [loss(batch).item() for batch in batches]
-    share = torch.tensor([1.0])
-    for rest in (1 / 2, 0.4, 0.4):  # plain means at first, 1/2 and 1/3, but never more than the momentum
-        share = torch.cat([share * (1 - rest), torch.tensor([rest])])
-    lines = sum(s * f.lines for s, f in zip(share, found, strict=True))
-    variance = sum(s**2 * f.variance for s, f in zip(share, found, strict=True))
-    power = sum(s * f.power for s, f in zip(share, found, strict=True))
-    means = loss.means()
-    assert torch.allclose(means.lines, lines.to(torch.complex64), rtol=1e-5)
-    assert torch.allclose(means.variance, variance.float(), rtol=1e-5)
-    assert torch.allclose(means.power, power.float(), rtol=1e-5)
-    excess = ((lines.abs() - 1.5 * variance.sqrt()).clamp(min=0) / power.sqrt()).mean().item()
-    assert values[-1] == pytest.approx(excess, rel=1e-5)
-    assert values[0] == pytest.approx(stride_tone_loss(batches[0], STRIDES).item(), rel=1e-6)
-
-
-def test_the_gradient_passes_through_this_batch_alone_and_whole() -> None:
-    loss = StrideToneLoss(STRIDES)
-    real = noise(4, 256, seed=9)
-    for seed in range(30):
-        loss(noise(4, 256, seed=seed) + cosine(1), real)
-    y = noise(4, 256, seed=31).requires_grad_()  # no line in this batch, but in those before
-    loss(y, real).backward()
-    push = locked_lines(-y.grad, STRIDES).lines[0]
-    means = loss.means()
-    phase = means.lines[0] / means.lines[0].abs()
-    assert abs(push / push.abs() + phase) < 1e-5  # against the remembered line
-    # The gradient of |e| is w cos(...) / sum w over 4 examples, that of the loss over sqrt(P) and 4 lines besides.
-    window = torch.hann_window(256, dtype=torch.float64)
-    expected = window.square().sum() / 2 / window.sum().square() / 16 / means.power[0].sqrt()
-    assert push.abs().item() == pytest.approx(expected.item(), rel=1e-2)
-
-
-def test_means_stay_in_eval_and_resume_to_the_bit() -> None:
-    one, two = StrideToneLoss(STRIDES), StrideToneLoss(STRIDES)
-    first, second = noise(4, 256).float() + cosine(1).float(), noise(4, 256, seed=1).float()
-    one(first)
-    two.load_state_dict(one.state_dict())
-    assert torch.equal(one(second), two(second))
-    assert torch.equal(one.lines, two.lines)
-    kept = {key: value.clone() for key, value in one.state_dict().items()}
-    one.eval()(first)
-    assert kept.keys() == {"lines", "variance", "power", "batches"}
-    assert all(torch.equal(value, kept[key]) for key, value in one.state_dict().items())
-
-
-def average(rank: int, folder: str) -> None:
-    torch.distributed.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
-    loss = StrideToneLoss(STRIDES)
-    for step in range(2):
-        loss(noise(4, 256, seed=10 * step + rank).float())
-    torch.save(loss.state_dict(), f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
-def test_processes_share_their_means(tmp_path: Path) -> None:
-    multiprocessing.spawn(average, (str(tmp_path),), nprocs=2)
-    zero, one = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
-    assert all(torch.equal(zero[key], one[key]) for key in zero)
-    batches = [locked_lines(noise(4, 256, seed=seed).float(), STRIDES) for seed in (0, 1, 10, 11)]
-    mean = torch.stack([found.lines for found in batches]).mean(0)
-    variance = torch.stack([found.variance for found in batches]).sum(0) / 16  # of 4 independent means
-    assert torch.allclose(torch.view_as_complex(zero["lines"]), mean, rtol=1e-4)
-    assert torch.allclose(zero["variance"], variance, rtol=1e-4)
-
-
 @pytest.mark.parametrize(
     ("error", "message", "call"),
     [
-        (ValueError, r"audio must have shape .* got \(2, 2, 64\)", lambda: locked_lines(torch.zeros(2, 2, 64), (8,))),
-        (ValueError, r"got \(64,\)", lambda: locked_lines(torch.zeros(64), (8,))),
-        (ValueError, r"got \(0, 64\)", lambda: locked_lines(torch.zeros(0, 64), (8,))),
-        (ValueError, "4 periods of 8 samples, got 31", lambda: locked_lines(torch.zeros(2, 31), (8,))),
-        (TypeError, "got torch.int64", lambda: locked_lines(torch.zeros(2, 64, dtype=torch.int64), (8,))),
         (TypeError, "got list", lambda: stride_tone_loss([0.0] * 64, (8,))),
-        (ValueError, "every stride must be an integer >= 1, got 0", lambda: StrideToneLoss((8, 0))),
-        (ValueError, r"product of strides must be at least 2, got strides \(1, 1\)", lambda: StrideToneLoss((1, 1))),
-        (ValueError, "momentum must be from 0 to below 1, got 1", lambda: StrideToneLoss((8,), momentum=1)),
         (
             ValueError,
             r"reference must have audio's shape, \(2, 64\), got \(2, 32\)",
