@@ -119,19 +119,7 @@ def measure_gradient(
         >>> report.verdict, report.strongest.frequency, report.strongest.stages
         ('lines', (0.25,), (1,))
     """
-    if gradient.dim() not in (3, 4) or not gradient.is_floating_point() or gradient.numel() == 0:
-        raise ValueError(
-            f"gradient must be floating point of shape (N, C, T) or (N, C, H, W), got {gradient.dtype} "
-            f"{tuple(gradient.shape)}"
-        )
-    if sample_rate is not None and not 0 < sample_rate < math.inf:
-        raise ValueError(f"sample_rate must be positive, got {sample_rate}")
-    if isinstance(margin, bool) or not isinstance(margin, int) or margin < 0:
-        raise ValueError(f"margin must be an integer >= 0, got {margin!r}")
-    if not gradient.isfinite().all():
-        raise ValueError("gradient holds NaN or infinity")
-    if not gradient.any():
-        raise ValueError("gradient is zero everywhere: nothing of the objective depends on the input")
+    _check(gradient, sample_rate, margin)
     sound = gradient.dim() == 3
     steps = _steps(strides, sound)
     signals = gradient.detach().double().cpu()
@@ -179,6 +167,22 @@ def measure_gradient(
         lines=tuple(lines),
         verdict=verdict,
     )
+
+
+def _check(gradient: Tensor, sample_rate: float | None, margin: int) -> None:
+    if gradient.dim() not in (3, 4) or not gradient.is_floating_point() or gradient.numel() == 0:
+        raise ValueError(
+            f"gradient must be floating point of shape (N, C, T) or (N, C, H, W), got {gradient.dtype} "
+            f"{tuple(gradient.shape)}"
+        )
+    if sample_rate is not None and not 0 < sample_rate < math.inf:
+        raise ValueError(f"sample_rate must be positive, got {sample_rate}")
+    if isinstance(margin, bool) or not isinstance(margin, int) or margin < 0:
+        raise ValueError(f"margin must be an integer >= 0, got {margin!r}")
+    if not gradient.isfinite().all():
+        raise ValueError("gradient holds NaN or infinity")
+    if not gradient.any():
+        raise ValueError("gradient is zero everywhere: nothing of the objective depends on the input")
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:

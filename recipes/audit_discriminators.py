@@ -5,6 +5,9 @@ at its own harmonics, whatever the generator's layers are. Every member is heard
 with feature matching, on held-out speech: trained members of a run on what its generator makes of that speech, or, with
 no run, untrained ones on the speech itself (feature matching then compares with other speech).
 
+A generator can make steady tones only at harmonics of its own strides. Lines of the gradient at other frequencies cost
+it precision and average out; those that both share are what it may learn to whine, so they are counted apart.
+
     python recipes/audit_discriminators.py
     python recipes/audit_discriminators.py --run runs/vocoder
 """
@@ -13,7 +16,7 @@ import dataclasses
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,34 +24,19 @@ import torch
 import tyro
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 from vocoder.checkpoint import load_checkpoint, misfit
 from vocoder.data import Clip, UnreadableClip, load_clip, open_corpus
-from vocoder.discriminators import Discriminators, PeriodDiscriminator, ResolutionDiscriminator
-from vocoder.losses import adversarial_loss, feature_loss
+from vocoder.discriminators import Discriminators
+from vocoder.lessons import LOSSES, measure_lessons, strides_of
 from vocoder.presets import PRESETS
 from vocoder.runs import Run, open_run
 
 from audioup.gradient_report import GradientReport
-from audioup.gradients import measure_gradient
 
 LEAST_PERIODS = 4  # of the longest discriminator, in a segment without its margins
 AXIS_FROM_DB = -80.0
-
-
-def _adversarial(member: nn.Module, real: Tensor, generated: Tensor) -> Tensor:
-    return adversarial_loss([member(generated)])
-
-
-def _feature(member: nn.Module, real: Tensor, generated: Tensor) -> Tensor:
-    return feature_loss([member(real)], [member(generated)])
-
-
-LOSSES: dict[str, Callable[[nn.Module, Tensor, Tensor], Tensor]] = {
-    "adversarial": _adversarial,
-    "feature": _feature,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,28 +63,6 @@ class Options:
     """Segments at a time."""
     seed: int = 0
     """Decides untrained weights and where segments begin."""
-
-
-def strides_of(member: nn.Module) -> tuple[int, ...]:
-    """Return the strides of a discriminator in time, from sound to scores, without those of 1.
-
-    Rows of ``period`` samples count as a stride of that period, the spectrogram as one of its hop length.
-    """
-    if isinstance(member, PeriodDiscriminator):
-        first, axis = member.period, 0
-    elif isinstance(member, ResolutionDiscriminator):
-        first, axis = member.hop_length, 1
-    else:
-        raise TypeError(f"member must be a discriminator of periods or of resolutions, got {type(member).__name__}")
-    strides = (first, *(layer.stride[axis] for layer in member.layers if isinstance(layer, nn.Conv2d)))
-    return tuple(stride for stride in strides if stride > 1)
-
-
-def name_of(member: nn.Module) -> str:
-    """Name a discriminator by what tells it from the others."""
-    if isinstance(member, PeriodDiscriminator):
-        return f"period {member.period}"
-    return f"resolution {member.n_fft}/{member.hop_length}"
 
 
 def open_discriminators(run: Run | None, preset: str) -> tuple[Discriminators, str]:
@@ -157,32 +123,9 @@ def draw_segments(clips: Sequence[Clip], sample_rate: int, run: Run | None, opti
     return (targets, sources) if run else (targets.roll(1, 0), sources)
 
 
-def audit(
-    discriminators: Discriminators, real: Tensor, generated: Tensor, sample_rate: int, options: Options
-) -> list[dict[str, Any]]:
-    """Measure the gradient of either loss of every member with respect to ``generated``."""
-    discriminators.requires_grad_(False)
-    batches = list(zip(real.split(options.batch_size), generated.split(options.batch_size), strict=True))
-    rows = []
-    with tqdm(total=len(discriminators.members) * len(LOSSES) * len(batches), desc="gradients", unit="batch") as bar:
-        for member in discriminators.members:
-            for name, loss in LOSSES.items():
-                gradients = []
-                for targets, sources in batches:
-                    x = sources.clone().requires_grad_()
-                    value = loss(member, targets, x) * len(x)  # the mean over a batch, so that the last may be smaller
-                    gradients.append(torch.autograd.grad(value, x)[0])
-                    bar.update()
-                strides = strides_of(member)
-                report = measure_gradient(torch.cat(gradients), strides, sample_rate=sample_rate, margin=options.margin)
-                row = {"discriminator": name_of(member), "loss": name, "period": math.prod(strides), "report": report}
-                rows.append(row)
-    return rows
-
-
 def summary(rows: Sequence[dict[str, Any]]) -> str:
     """Lay out one row for each discriminator and loss."""
-    head = f"{'discriminator':20} {'loss':11} {'period':>6} {'lines found':>12} {'locked':>8}"
+    head = f"{'discriminator':20} {'loss':11} {'period':>6} {'lines found':>12} {'shared':>6} {'locked':>8}"
     lines = [f"{head}   strongest, dB of the gradient (95 % interval)"]
     for row in rows:
         report: GradientReport = row["report"]
@@ -194,7 +137,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> str:
             where = f"{best.level_db:6.1f} ({low:.1f} to {high:.1f}) at {best.frequency[0]:.1f} Hz, stage {stages}"
         lines.append(
             f"{row['discriminator']:20} {row['loss']:11} {row['period']:6} {found:4} of {len(report.lines):4} "
-            f"{report.locked_share:8.2%}   {where}"
+            f"{len(row['shared_hz']):6} {report.locked_share:8.2%}   {where}"
         )
     return "\n".join(lines)
 
@@ -214,6 +157,9 @@ def _plot(rows: Sequence[dict[str, Any]], title: str, path: Path) -> None:
             ends = [line.interval_db for line in lines if line.interval_db]
             one.vlines(at, [low for low, _ in ends], [high for _, high in ends], color=colour, lw=0.6)
             one.plot(at, [line.level_db for line in lines], ".", color=colour, markersize=3, label=label)
+        shared = [line for line in report.lines if line.frequency[0] in row["shared_hz"]]
+        at = [line.frequency[0] for line in shared]
+        one.plot(at, [line.level_db for line in shared], "o", mfc="none", mec="blue", label="at a generator's harmonic")
         share = f"{report.locked_share:.2%} of the power locked"
         one.set_title(f"{row['discriminator']}, {row['loss']}: {share}", loc="left", fontsize=9)
         one.set_ylim(AXIS_FROM_DB, 0)
@@ -249,7 +195,10 @@ def run(options: Options) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     real, generated = draw_segments((*corpus.test, *corpus.valid), corpus.sample_rate, of, options)
     print(f"discriminators {words}; {len(real)} segments of {corpus.source} at {corpus.sample_rate} Hz")
-    rows = audit(discriminators, real, generated, corpus.sample_rate, options)
+    hop_length = PRESETS[of.options.preset if of else options.preset or "tiny"].generator.hop_length
+    rows = measure_lessons(
+        discriminators, real, generated, corpus.sample_rate, hop_length, options.margin, options.batch_size
+    )
     table = summary(rows)
     details = "\n\n".join(f"{row['discriminator']}, {row['loss']}\n{row['report']}" for row in rows)
     (options.out / "audit.txt").write_text(f"{words}\n\n{table}\n\n{details}\n", encoding="utf-8")
@@ -264,7 +213,10 @@ def run(options: Options) -> None:
     }
     (options.out / "audit.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     _plot(rows, words, options.out / "audit.png")
-    print(f"{table}\nlook: {options.out / 'audit.png'}   numbers and more lines: {options.out}/audit.json, audit.txt")
+    print(
+        f"{table}\nshared: at harmonics of the generator's strides, multiples of {corpus.sample_rate / hop_length:g} Hz"
+    )
+    print(f"look: {options.out / 'audit.png'}   numbers and more lines: {options.out}/audit.json, audit.txt")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

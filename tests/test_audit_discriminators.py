@@ -14,6 +14,7 @@ import torch
 import train_vocoder
 from vocoder.data import open_corpus
 from vocoder.discriminators import Discriminators, DiscriminatorShape
+from vocoder.lessons import measure_lessons, name_of, strides_of
 from vocoder.model import GeneratorShape
 from vocoder.presets import PRESETS
 from vocoder.runs import open_run
@@ -57,11 +58,11 @@ def runs(speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_strides_and_names() -> None:
     members = Discriminators(DiscriminatorShape((2, 11), (8, 8, 8, 8), ((1024, 120, 600),), 4)).members
-    found = {audit_discriminators.name_of(m): audit_discriminators.strides_of(m) for m in members}
+    found = {name_of(m): strides_of(m) for m in members}
     expected = {"period 2": (2, 3, 3, 3), "period 11": (11, 3, 3, 3), "resolution 1024/120": (120, 2, 2, 2)}
     assert found == expected
     with pytest.raises(TypeError, match=r"^member must be a discriminator .* got Linear"):
-        audit_discriminators.strides_of(torch.nn.Linear(1, 1))
+        strides_of(torch.nn.Linear(1, 1))
 
 
 def test_a_discriminator_of_ones_teaches_the_lines_of_ones() -> None:
@@ -73,14 +74,16 @@ def test_a_discriminator_of_ones_teaches_the_lines_of_ones() -> None:
             layer.weight = torch.ones_like(layer.weight)
             layer.bias.zero_()
     sound = torch.rand(16, 1, 1200, generator=torch.Generator().manual_seed(0)) + 1
-    options = audit_discriminators.Options(margin=120, batch_size=5)
-    rows = audit_discriminators.audit(discriminators, sound.roll(1, 0), sound, 6000, options)
+    rows = measure_lessons(discriminators, sound.roll(1, 0), sound, 6000, 4, 120, 5)
     assert [(row["discriminator"], row["loss"], row["period"]) for row in rows] == [
         ("period 2", "adversarial", 6),
         ("period 2", "feature", 6),
     ]
     kernel = torch.tensor([1.0, 0, 1, 0, 1, 0, 1, 0, 1, 0]).unflatten(0, (5, 2))[:, :1].repeat(1, 2).flatten()
     expected = tone_response(kernel, 6)
+    assert rows[0]["shared_hz"] == []  # with a generator of period 4, only Nyquist
+    nine = measure_lessons(discriminators, sound.roll(1, 0), sound, 6000, 9, 120, 5)
+    assert nine[0]["shared_hz"] == [2000.0]
     report = rows[0]["report"]
     levels = [line.level_db - report.constant_db for line in report.lines]
     assert [line.frequency for line in report.lines] == [(1000.0,), (2000.0,), (3000.0,)]
@@ -106,6 +109,9 @@ def test_untrained_members_on_speech(speech: Path, tmp_path: Path, capsys: pytes
     assert all(member["report"]["examples"] == 16 for member in result["members"])
     first = result["members"][0]["report"]
     assert sum(line["detected"] for line in first["lines"]) == int(table[0].split()[4])
+    shared = [line["frequency"][0] for line in first["lines"] if line["detected"] and line["frequency"][0] % 2000 == 0]
+    assert result["members"][0]["shared_hz"] == shared
+    assert int(table[0].split()[7]) == len(shared)
     assert first["lines"][0]["frequency"] == [pytest.approx(16000 / 18)]
     assert table[0] in (tmp_path / "audit.txt").read_text()
     assert (tmp_path / "audit.png").stat().st_size > 20_000
@@ -129,7 +135,7 @@ def test_a_run_is_heard_with_its_own_discriminators(
         corpus = open_corpus(run.options.data)
         real, made = audit_discriminators.draw_segments((*corpus.test, *corpus.valid), 16000, run, options)
         assert real.shape == made.shape == (16, 1, 2048)
-        rows = audit_discriminators.audit(discriminators, real, made, 16000, options)
+        rows = measure_lessons(discriminators, real, made, 16000, 8, 128, 5)
         saved = json.loads((tmp_path / name / "audit.json").read_text())["members"]
         assert [row["report"].rms for row in rows] == pytest.approx([member["report"]["rms"] for member in saved])
 
@@ -180,4 +186,4 @@ def test_weights_of_other_sizes_are_refused(runs: Path) -> None:
         patch.setitem(PRESETS, "tiny", dataclasses.replace(PRESETS["tiny"], discriminators=other))
         with pytest.raises(ValueError, match=r"step-000003 does not fit the preset tiny: "):
             audit_discriminators.open_discriminators(run, "tiny")
-    assert math.prod(audit_discriminators.strides_of(Discriminators(other).members[2])) == 7 * 9
+    assert math.prod(strides_of(Discriminators(other).members[2])) == 7 * 9
