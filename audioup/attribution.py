@@ -18,7 +18,7 @@ from audioup.tone_report import ToneLine, ToneReport
 
 MOST_LINES = 12
 SMALLEST_DB = -200.0
-WRECKED_DB = -10.0  # a difference this near to the sound itself is another sound
+ANOTHER_SOUND_DB = -6.0  # a difference that is half as strong as the sound itself, or stronger
 Sounds = list[np.ndarray[Any, Any]]
 Run = Callable[[], Sounds]
 
@@ -85,7 +85,9 @@ class Attribution:
             drops = [
                 f"{'>= ' if bound else ''}{drop:.1f}" for drop, bound in zip(trial.drop_db, trial.at_least, strict=True)
             ]
-            change = "" if trial.change_db is None else f"   {trial.change_db:.1f} dB"
+            change = "" if trial.change_db is None else f"{trial.change_db:11.1f} dB"
+            if trial.change_db is not None and trial.change_db > ANOTHER_SOUND_DB:
+                change += ", another sound: its drops say less"
             cells = "".join(f"{drop:>9}" for drop in drops or ["-"] * len(self.frequencies_hz))
             rows.append(f"{trial.position:>2}: {trial.name:{width - 4}}{cells}{change}")
         rows += [f"{trial.position:>2}: {trial.note}" for trial in self.trials if trial.note]
@@ -142,8 +144,6 @@ def _trial(
         old.level_dbfs - (new.interval_dbfs[1] if bound else new.level_dbfs)
         for old, new, bound in zip(detected, found, at_least, strict=True)
     )
-    if change > WRECKED_DB:
-        reasons.append("it is another sound then, so that its drops say less")
     return Trial(*head, True, tuple(line.level_dbfs for line in found), drops, at_least, change, "; ".join(reasons))
 
 

@@ -6,7 +6,7 @@ upsampling. A later fall of the rate undoes those above it, as in an oversampled
 the same rates and meet again are one stage.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -63,11 +63,13 @@ class Signal:
         rate: In samples per input frame; 0 where no axis is time.
         way: The steps that lead to it; None if it does not come from the input.
         convolution: As in `Rise`.
+        unseen: Whether it comes from a tensor of which nothing is known: one that a scripted module made, say.
     """
 
     rate: Fraction
     way: Way | None
     convolution: tuple[Call, int] | None = None
+    unseen: bool = False
 
 
 class Rates:
@@ -94,37 +96,38 @@ class Rates:
         best = max(range(len(slopes)), key=lambda n: (slopes[n], n))
         return slopes[best], best - len(slopes)
 
-    def follow(self, records: Sequence[Record], shapes: Mapping[Call, Sequence[Shape]]) -> None:
-        """Say of each tensor of a run where it comes from.
+    def follow(self, longer: Sequence[Record], shorter: Sequence[Record]) -> None:
+        """Say of each tensor of the longer run where it comes from; calls that the shorter has not are passed over."""
+        others = {record.call: record for record in shorter}
+        for record in longer:
+            if record.call in others:
+                self._follow(record, others[record.call])
 
-        Args:
-            records: Of the longer run.
-            shapes: Of the outputs in the shorter run. Calls that it has not are passed over.
-        """
-        for record in records:
-            for (number, longer), shorter in zip(record.outputs, shapes.get(record.call, ()), strict=False):
-                self._follow(record, number, *self.rate(longer, shorter))
+    def _follow(self, record: Record, other: Record) -> None:
+        inputs, unseen = [], False
+        for (number, a), (_, b) in zip(record.inputs, other.inputs, strict=False):
+            if number in self.signals:
+                inputs.append(self.signals[number])
+                unseen |= self.signals[number].unseen
+            else:
+                unseen |= self.rate(a, b)[0] > 0
+        for (number, a), (_, b) in zip(record.outputs, other.outputs, strict=False):
+            before = self.signals.get(number)
+            if not record.whole or before is None or before.unseen:  # otherwise its parts have said it already
+                self.signals[number] = self._of_call(record.call, *self.rate(a, b), inputs, unseen)
 
-    def _follow(self, record: Record, number: int, rate: Fraction, axis: int) -> None:
-        before = self.signals.get(number)
-        if record.whole and before is not None and before.way is not None:
-            return  # its parts have said it already
-        inputs = [self.signals[n] for n in record.inputs if n in self.signals and (n != number or record.whole)]
-        known = [one for one in inputs if one.way is not None]
-        if number in record.inputs and before is not None and (before.way is not None or not known):
-            known.append(before)  # changed in place
+    def _of_call(self, call: Call, rate: Fraction, axis: int, inputs: Sequence[Signal], unseen: bool) -> Signal:
         convolution: tuple[Call, int] | None = None
-        if record.call.function in CONVOLUTIONS:
-            convolution = (record.call, axis)
-        elif record.call.function in LAYOUT and len(inputs) == 1:
+        if call.function in CONVOLUTIONS:
+            convolution = (call, axis)
+        elif call.function in LAYOUT and len(inputs) == 1:
             convolution = inputs[0].convolution
-        way = self._way(record.call, rate, axis, known, convolution)
-        self.signals[number] = Signal(rate, way, convolution)
+        known = [one for one in inputs if one.way is not None]
+        return Signal(rate, self._way(call, rate, axis, known, convolution), convolution, unseen)
 
     def _way(
         self, call: Call, rate: Fraction, axis: int, known: Sequence[Signal], convolution: tuple[Call, int] | None
     ) -> Way | None:
-        known = [one for one in known if one.way is not None]
         if not known:
             return None
         if same := [one for one in known if near(one.rate, rate)]:

@@ -65,7 +65,7 @@ class Schedule:
 
 
 def find_stages(model: nn.Module, x: Tensor, step: int, call: Callable[[Tensor], Any] | None = None) -> Schedule:
-    """Find the upsampling stages of a model by running it twice and following the lengths of all tensors.
+    """Find the upsampling stages of a model by running it on two lengths and following the lengths of all tensors.
 
     Args:
         model: Any module, in the mode and on the device wanted.
@@ -84,21 +84,22 @@ def find_stages(model: nn.Module, x: Tensor, step: int, call: Callable[[Tensor],
         >>> [(stage.name, stage.kind, stage.stride) for stage in find_stages(model, torch.zeros(1, 80, 9), 48).stages]
         [('0', 'conv_transpose1d', 8), ('1', 'interpolate', 2)]
     """
+    _run(model, x, step, call)  # a first run may also compute what the next ones keep
     longer, shorter = _run(model, x, 2 * step, call), _run(model, x, step, call)
-    shapes = {record.call: [shape for _, shape in record.outputs] for record in shorter}
     network = Rates(step)
-    network.follow(longer, shapes)
+    network.follow(longer, shorter)
 
-    end, ends = longer[-1], shapes.get(longer[-1].call, [])
-    found = [network.rate(a, b) for (_, a), b in zip(end.outputs, ends, strict=False)]
+    ends = longer[-1].outputs, shorter[-1].outputs
+    found = [network.rate(a, b) for (_, a), (_, b) in zip(*ends, strict=False)]
     rate, axis = max(found, key=lambda one: one[0], default=(Fraction(0), -1))
     if rate <= 0:
         raise ValueError(
-            f"the output must grow with the input's last axis, got shapes {[shape for _, shape in end.outputs]} for "
-            f"{2 * step} frames and {ends} for {step}"
+            "the output must grow with the input's last axis, got shapes "
+            + " and ".join(f"{[shape for _, shape in end]}" for end in ends)
+            + f" for {2 * step} and {step} frames"
         )
     output = [one[0] for one in found].index(rate)
-    signal = network.signals.get(end.outputs[output][0])
+    signal = network.signals.get(ends[0][output][0])
     if signal is None or not signal.way:
         unrelated = signal is not None and signal.way is None
         reason = "it is not made from the input" if unrelated else "no call gives more samples than go in"

@@ -105,13 +105,13 @@ class Record:
     Attributes:
         call: The call.
         whole: Whether it is a whole module, of which the record says what its parts may not.
-        inputs: A number for each tensor, the same wherever that tensor appears.
-        outputs: Number and shape of each tensor.
+        inputs: A number for each tensor, the same wherever that tensor appears, and its shape.
+        outputs: The same.
     """
 
     call: Call
     whole: bool
-    inputs: tuple[int, ...]
+    inputs: tuple[tuple[int, Shape], ...]
     outputs: tuple[tuple[int, Shape], ...]
 
 
@@ -143,11 +143,12 @@ class Trace(Watch):
         self._record(self._name(type(self.model).__name__), True, x, output)
 
     def _record(self, call: Call, whole: bool, inputs: Any, output: Any) -> None:
-        found = tuple(tensors(output))
-        if found:
-            before = tuple(self._number(one) for one in tensors(inputs))
-            after = tuple((self._number(one), tuple(one.shape)) for one in found)
-            self.records.append(Record(call, whole, before, after))
+        after = self._numbered(output)
+        if after:
+            self.records.append(Record(call, whole, self._numbered(inputs), after))
+
+    def _numbered(self, value: Any) -> tuple[tuple[int, Shape], ...]:
+        return tuple((self._number(tensor), tuple(tensor.shape)) for tensor in tensors(value))
 
     def _number(self, tensor: Tensor) -> int:
         if tensor not in self._numbers:
