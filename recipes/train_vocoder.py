@@ -96,7 +96,9 @@ def train(trainer: Trainer, segments: Segments, corpus: Corpus, folder: Path) ->
                 continue
             for name, value in losses.items():
                 writer.add_scalar(f"loss/{name}", value, trainer.step)
-            if trainer.step % options.validate_every == 0 or trainer.step == options.steps:
+            validating = trainer.step % options.validate_every == 0 or trainer.step == options.steps
+            trainer.monitor.write(writer, trainer.step, trainer.generator_network if validating else None)
+            if validating:
                 validate(trainer, corpus, writer)
             if trainer.step % options.save_every == 0 or trainer.step == options.steps:
                 trainer.save(folder / "checkpoints")

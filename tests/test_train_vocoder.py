@@ -15,6 +15,7 @@ import soundfile
 import torch
 import train_vocoder
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 RECIPE = Path(train_vocoder.__file__)
 SMALL = ["--accelerator", "cpu", "--batch-size", "2", "--segment-size", "2048", "--test-clips", "1"]
@@ -66,7 +67,12 @@ def test_a_run_leaves_sound_pictures_numbers_and_curves(finished: Path) -> None:
     assert soundfile.info(folder / "probes" / "silence.wav").frames == 160000
     assert len(list((folder / "pictures").glob("*.png"))) == 1
     assert (folder / "probes" / "tones.png").exists()
-    assert list((folder / "tensorboard").glob("events*"))
+    curves = EventAccumulator(str(folder / "tensorboard"), {"scalars": 0}).Reload()
+    assert [point.step for point in curves.Scalars("tones/stage2_dbfs")] == [1, 2, 3, 4, 5, 6]
+    assert all(-200 <= point.value < 0 for point in curves.Scalars("tones/stage0_total_dbfs"))
+    assert [point.step for point in curves.Scalars("tonal_fraction_db/ups.1")] == [3, 6]
+    fraction = report["upsamplers"][1]["tonal_fraction_db"]
+    assert curves.Scalars("tonal_fraction_db/ups.1")[-1].value == pytest.approx(fraction, abs=1e-4)
     config = json.loads((folder / "config.json").read_text())
     assert config["options"]["upsampler"] == "transposed"
     assert config["versions"]["torch"] == torch.__version__.split("+")[0]
@@ -99,6 +105,12 @@ def test_an_interrupted_run_ends_with_the_same_bits(
     whole, parts = weights(finished, whole_name), weights(finished, parts_name)
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
+    states = [
+        torch.load(finished / name / "checkpoints" / "step-000006" / "state.pt") for name in (whole_name, parts_name)
+    ]
+    for means in ("tone_loss", "tone_monitor"):
+        assert all(torch.equal(value, states[1][means][key]) for key, value in states[0][means].items())
+        assert states[0][means]["running.batches"] == (0 if means == "tone_loss" and not options else 6)
     reports = [json.loads((finished / name / "report.json").read_text()) for name in (whole_name, parts_name)]
     assert reports[0]["metrics"]["mel_l1"] == reports[1]["metrics"]["mel_l1"]
     assert [report["tone_loss"] for report in reports] == [100 if options else 0] * 2

@@ -8,6 +8,7 @@ import torch
 from lightning_fabric import Fabric
 
 from audioup.loss import StrideToneLoss
+from audioup.monitor import ToneMonitor
 from vocoder.checkpoint import load_checkpoint, save_checkpoint
 from vocoder.discriminators import Discriminators
 from vocoder.losses import (
@@ -36,6 +37,7 @@ class Trainer:
         self.mel = input_mel(sample_rate, preset.generator.hop_length).to(fabric.device)
         self.reconstruction = ReconstructionLoss(sample_rate, preset.generator.hop_length).to(fabric.device)
         self.tone_loss = StrideToneLoss(preset.generator.strides).to(fabric.device)
+        self.monitor = ToneMonitor(preset.generator.strides, sample_rate).to(fabric.device)
         self.generator_network = Generator(self.mel.mel.n_mels, preset.generator, options.upsampler, options.noise)
         self.networks: dict[str, torch.nn.Module] = {
             "generator": self.generator_network,
@@ -45,6 +47,7 @@ class Trainer:
             name: torch.optim.AdamW(network.parameters(), options.learning_rate, betas=(0.8, 0.99))
             for name, network in self.networks.items()
         }
+        self.running_means: dict[str, torch.nn.Module] = {"tone_loss": self.tone_loss, "tone_monitor": self.monitor}
         self.step, self.seconds = 0, 0.0
 
     def resume(self, path: Path) -> None:
@@ -54,8 +57,9 @@ class Trainer:
         """
         weights, state = load_checkpoint(path, tuple(self.networks))
         self.step, self.seconds = state["step"], state["seconds"]
-        if self.options.tone_loss:
-            self.tone_loss.load_state_dict(state["tone_loss"])
+        for name, means in self.running_means.items():
+            if name in state:  # earlier checkpoints have none
+                means.load_state_dict(state[name])
         for name, network in self.networks.items():
             network.load_state_dict(weights[name])
             self.optimizers[name].load_state_dict(state["optimizers"][name])
@@ -64,8 +68,8 @@ class Trainer:
         """Write a checkpoint."""
         weights = {name: network.state_dict() for name, network in self.networks.items()}
         optimizers = {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()}
-        state = {"seconds": self.seconds, "optimizers": optimizers, "tone_loss": self.tone_loss.state_dict()}
-        save_checkpoint(folder, self.step, weights, state)
+        means = {name: module.state_dict() for name, module in self.running_means.items()}
+        save_checkpoint(folder, self.step, weights, {"seconds": self.seconds, "optimizers": optimizers, **means})
 
     def wrap(self) -> None:
         """Hand both networks to Fabric: device, precision, gradients averaged over processes."""
@@ -80,6 +84,7 @@ class Trainer:
         torch.manual_seed((self.options.seed * 1_000_003 + self.step) * 1024 + self.fabric.global_rank)
         real = audio.unsqueeze(1)
         generated = self.generator(self.mel(audio)).float()
+        self.monitor.update(generated)
         losses: dict[str, torch.Tensor] = {}
         adversarial = self.step >= self.options.warmup_steps
         if adversarial:
