@@ -11,46 +11,91 @@
 - `measure_tones`: stride tones from sound; the command line is ``audioup measure``, the pictures `audioup.plot`.
 """
 
-from audioup import functional, streaming, weights
-from audioup.activation import Oversampled, Snake, SnakeBeta
-from audioup.conversion import Conversion
-from audioup.convert import convert
-from audioup.fold import fold
-from audioup.measure import ToneLine, ToneReport, measure_tones
-from audioup.regularity import project, regular, regularity_order
-from audioup.resize import ResizeConv1d, ResizeConv2d
-from audioup.response import FilterResponse, filter_response
-from audioup.subpixel import SubPixelConv1d, SubPixelConv2d
-from audioup.tones import rectified_tones, tonal_fraction, tone_response
-from audioup.transposed import TransposedConv1d, TransposedConv2d
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from audioup import functional as functional
+    from audioup import streaming as streaming
+    from audioup import weights as weights
+    from audioup.activation import Oversampled as Oversampled
+    from audioup.activation import Snake as Snake
+    from audioup.activation import SnakeBeta as SnakeBeta
+    from audioup.conversion import Conversion as Conversion
+    from audioup.convert import convert as convert
+    from audioup.fold import fold as fold
+    from audioup.measure import measure_tones as measure_tones
+    from audioup.regularity import project as project
+    from audioup.regularity import regular as regular
+    from audioup.regularity import regularity_order as regularity_order
+    from audioup.resize import ResizeConv1d as ResizeConv1d
+    from audioup.resize import ResizeConv2d as ResizeConv2d
+    from audioup.response import FilterResponse as FilterResponse
+    from audioup.response import filter_response as filter_response
+    from audioup.subpixel import SubPixelConv1d as SubPixelConv1d
+    from audioup.subpixel import SubPixelConv2d as SubPixelConv2d
+    from audioup.tone_report import ImageLine as ImageLine
+    from audioup.tone_report import ToneLine as ToneLine
+    from audioup.tone_report import ToneReport as ToneReport
+    from audioup.tones import rectified_tones as rectified_tones
+    from audioup.tones import tonal_fraction as tonal_fraction
+    from audioup.tones import tone_response as tone_response
+    from audioup.transposed import TransposedConv1d as TransposedConv1d
+    from audioup.transposed import TransposedConv2d as TransposedConv2d
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "Conversion",
-    "FilterResponse",
-    "Oversampled",
-    "ResizeConv1d",
-    "ResizeConv2d",
-    "Snake",
-    "SnakeBeta",
-    "SubPixelConv1d",
-    "SubPixelConv2d",
-    "ToneLine",
-    "ToneReport",
-    "TransposedConv1d",
-    "TransposedConv2d",
-    "convert",
-    "filter_response",
-    "fold",
-    "functional",
-    "measure_tones",
-    "project",
-    "rectified_tones",
-    "regular",
-    "regularity_order",
-    "streaming",
-    "tonal_fraction",
-    "tone_response",
-    "weights",
-]
+# Where each public name lives. It is loaded when it is first used: the command line needs none of torch.
+_HOMES = {
+    "Oversampled": "activation",
+    "Snake": "activation",
+    "SnakeBeta": "activation",
+    "Conversion": "conversion",
+    "convert": "convert",
+    "fold": "fold",
+    "measure_tones": "measure",
+    "project": "regularity",
+    "regular": "regularity",
+    "regularity_order": "regularity",
+    "ResizeConv1d": "resize",
+    "ResizeConv2d": "resize",
+    "FilterResponse": "response",
+    "filter_response": "response",
+    "SubPixelConv1d": "subpixel",
+    "SubPixelConv2d": "subpixel",
+    "ImageLine": "tone_report",
+    "ToneLine": "tone_report",
+    "ToneReport": "tone_report",
+    "rectified_tones": "tones",
+    "tonal_fraction": "tones",
+    "tone_response": "tones",
+    "TransposedConv1d": "transposed",
+    "TransposedConv2d": "transposed",
+}
+
+__all__ = ["functional", "streaming", "weights", *_HOMES]
+
+
+class _Package(ModuleType):
+    def __getattr__(self, name: str) -> Any:
+        if name in _HOMES:
+            value = getattr(import_module(f"audioup.{_HOMES[name]}"), name)
+        elif name in __all__:
+            value = import_module(f"audioup.{name}")
+        else:
+            raise AttributeError(f"module 'audioup' has no attribute {name!r}")
+        self.__dict__[name] = value
+        return value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Python binds a module to its package once it is loaded; where a function has that name, the function wins.
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *__all__})
+
+
+sys.modules[__name__].__class__ = _Package

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
 
 def check_positive(name: str, value: int) -> None:
     """Raise `ValueError` unless ``value`` is an integer of at least 1 (a bool is not an integer here)."""
@@ -15,22 +13,6 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     """Raise `ValueError` unless ``value`` is one of ``choices``."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
-
-
-def check_input(x: Tensor, channels: int, axes: int) -> None:
-    """Raise `ValueError` unless ``x`` has ``channels``, before ``axes`` axes, perhaps a batch, and is not empty.
-
-    Raise `TypeError` if it is no tensor.
-    """
-    if not isinstance(x, Tensor):
-        raise TypeError(f"x must be a tensor, got {type(x).__name__}")
-    frames = "T" if axes == 1 else "H, W"
-    if x.dim() not in (1 + axes, 2 + axes) or x.shape[-1 - axes] != channels:
-        raise ValueError(
-            f"x must have shape (batch, {channels}, {frames}) or ({channels}, {frames}), got {tuple(x.shape)}"
-        )
-    if min(x.shape[-axes:]) < 1:
-        raise ValueError(f"x must have at least one frame, got {tuple(x.shape)}")
 
 
 def pair(name: str, value: int | tuple[int, int]) -> tuple[int, int]:

@@ -5,14 +5,20 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-import soundfile
 import tyro
+from tqdm import tqdm
 
-from audioup.measure import ToneReport, measure_tones
+from audioup.meter import Measured, Meter
+from audioup.recording import Recording, find_recordings, first_seconds
+from audioup.tone_report import ToneReport
+
+MOST_TABLES = 4  # of more recordings than this only the verdicts are printed, and the table of all together
+MOST_PANELS = 8  # of a picture
 
 
 class InputError(Exception):
@@ -28,9 +34,12 @@ class Measure:
     """
 
     files: tyro.conf.Positional[tuple[Path, ...]]
-    """Recordings (wav, flac, ogg, mp3) of at least 0.8 s, or 48 times the product of strides if longer."""
+    """Recordings (wav, flac, ogg, mp3) of at least 0.8 s, or 48 times the product of strides if longer; folders of
+    them, or patterns such as 'runs/*/audio/*.generated.wav'."""
     strides: Annotated[str, tyro.conf.arg(metavar="INT,INT,...")]
     """Upsampling factors from input to output, such as 8,8,4."""
+    reference: Path | None = None
+    """A recording, folder or pattern of what the generator was to imitate: lines that it holds too are told apart."""
     json: bool = False
     """Print JSON instead of tables."""
     plot: Path | None = None
@@ -38,47 +47,63 @@ class Measure:
 
     def run(self) -> int:
         """Measure every file and print the result; return the exit status."""
-        strides = _parse_strides(self.strides)
-        recordings, failures = [], []
-        for path in self.files:
-            try:
-                recordings += _measure_file(path, strides)
-            except soundfile.LibsndfileError as error:
-                failures.append({"path": str(path), "error": f"no recording: {error.error_string}"})
-            except (OSError, ValueError) as error:
-                failures.append({"path": str(path), "error": str(error)})
-        if not recordings:
-            raise InputError(_lines(failures) if failures else "audioup: no files given")
-        pooled = _pool(recordings, strides)
-        if self.json:
-            files = [{"path": str(r.path), "channel": r.channel, **r.report.to_dict()} for r in recordings]
-            together = None if pooled is None else pooled.to_dict()
-            print(json.dumps({"files": files, "pooled": together, "failures": failures}, indent=1, allow_nan=False))
+        meters = _Meters(_parse_strides(self.strides))
+        reference = None if self.reference is None else _reference(self.reference, meters)
+        files, failures = _measure_files(self.files, meters)
+        if reference is not None:
+            rate, beside = reference
+            others = sorted({f.meter.sample_rate for f in files} - {rate})
+            if others:
+                raise InputError(f"audioup: --reference has {rate} Hz, but there are recordings of {others[0]} Hz")
         else:
-            for r in recordings:
-                print(f"{r.title}\n{r.report}\n")
-            if pooled is None:
-                print("the files have different sample rates, so they are not tested together")
-            elif len(recordings) > 1:
-                print(f"all files together\n{pooled}")
+            beside = None
+        if not files:
+            raise InputError(_lines(failures) if failures else "audioup: no files given")
+        results = [
+            _Result(f, channel, f.meter.report(m, beside)) for f in files for channel, m in enumerate(f.channels)
+        ]
+        pooled = _pool(files, beside)
+        if self.json:
+            rows = [{"path": str(r.file.path), "channel": r.channel, **r.report.to_dict()} for r in results]
+            together = None if pooled is None else pooled.to_dict()
+            print(json.dumps({"files": rows, "pooled": together, "failures": failures}, indent=1, allow_nan=False))
+        else:
+            _print(results, pooled)
         if failures:
             print(_lines(failures), file=sys.stderr)
         if self.plot is not None:
-            _plot(recordings, self.plot)
+            _plot(results, self.plot)
         return 1 if failures else 0
 
 
-def _lines(failures: Sequence[dict[str, str]]) -> str:
-    return "\n".join(f"audioup: {failure['path']}: {failure['error']}" for failure in failures)
+@dataclass
+class _File:
+    path: Path
+    meter: Meter
+    channels: list[Measured]
 
 
 @dataclass
-class _Recording:
-    path: Path
+class _Result:
+    file: _File
     channel: int
-    title: str
-    audio: "np.ndarray[Any, np.dtype[np.float64]]"
     report: ToneReport
+
+    @property
+    def title(self) -> str:
+        return str(self.file.path) if len(self.file.channels) == 1 else f"{self.file.path}, channel {self.channel}"
+
+
+class _Meters(dict[int, Meter]):
+    """One meter for each sample rate."""
+
+    def __init__(self, strides: tuple[int, ...]) -> None:
+        super().__init__()
+        self.strides = strides
+
+    def __missing__(self, sample_rate: int) -> Meter:
+        self[sample_rate] = meter = Meter(sample_rate, self.strides)
+        return meter
 
 
 def _parse_strides(text: str) -> tuple[int, ...]:
@@ -91,42 +116,80 @@ def _parse_strides(text: str) -> tuple[int, ...]:
     return strides
 
 
-def _measure_file(path: Path, strides: tuple[int, ...]) -> list[_Recording]:
-    if not path.is_file():
-        raise FileNotFoundError("no such file" if not path.exists() else "not a file")
-    if path.suffix.lower() == ".raw":
-        raise ValueError("a raw file does not say its sample rate; convert it to wav first")
-    with path.open("rb") as file:  # opened here, so that any file name will do
-        audio, sample_rate = soundfile.read(file, dtype="float64", always_2d=True)
-    channels = audio.shape[1]
-    return [
-        _Recording(
-            path,
-            channel,
-            str(path) if channels == 1 else f"{path}, channel {channel}",
-            audio[:, channel],
-            measure_tones(audio[:, channel], sample_rate, strides),
-        )
-        for channel in range(channels)
-    ]
+def _measure_files(paths: Sequence[Path], meters: _Meters) -> tuple[list[_File], list[dict[str, str]]]:
+    files, failures = [], []
+    with tqdm(unit="s", unit_scale=True, disable=None, leave=False, desc="measuring") as bar:  # at a terminal only
+        for path, missing in list(find_recordings(paths)):
+            try:
+                if missing is not None:
+                    raise ValueError(missing)
+                files.append(_measure_file(path, meters, bar))
+            except (OSError, ValueError) as error:
+                failures.append({"path": str(path), "error": str(error)})
+    return files, failures
 
 
-def _pool(recordings: Sequence[_Recording], strides: tuple[int, ...]) -> ToneReport | None:
+def _measure_file(path: Path, meters: _Meters, bar: "tqdm[Any]") -> _File:
+    with Recording(path) as recording:
+        meter = meters[recording.sample_rate]
+        bar.total = (bar.total or 0) + recording.samples / recording.sample_rate
+
+        def read(start: int, stop: int) -> Any:
+            bar.update((stop - start) / recording.sample_rate)
+            return recording.read(start, stop)
+
+        channels = meter.measure(read, recording.samples)
+        meter.check_length(recording.samples)
+        return _File(path, meter, channels)
+
+
+def _reference(path: Path, meters: _Meters) -> tuple[int, ToneReport]:
+    files, failures = _measure_files([path], meters)
+    if failures:
+        raise InputError(_lines(failures))
+    report = _pool(files, None)
+    if report is None:
+        raise InputError(f"audioup: --reference {path} holds recordings of different sample rates")
+    return report.sample_rate, report
+
+
+def _pool(files: Sequence[_File], reference: ToneReport | None) -> ToneReport | None:
     # Channels of one recording, or a file named twice, are not independent evidence: the first of each is pooled.
-    first = {r.path.resolve(): r for r in recordings if r.channel == 0}.values()
-    rates = {r.report.sample_rate for r in first}
-    return measure_tones([r.audio for r in first], rates.pop(), strides) if len(rates) == 1 else None
+    first = {f.path.resolve(): f for f in files}.values()
+    meters = {f.meter.sample_rate: f.meter for f in first}
+    if len(meters) > 1:
+        return None
+    (meter,) = meters.values()
+    return meter.report(reduce(add, [f.channels[0] for f in first]), reference)
 
 
-def _plot(recordings: Sequence[_Recording], path: Path) -> None:
+def _print(results: Sequence[_Result], pooled: ToneReport | None) -> None:
+    for r in results:
+        print(f"{r.title}\n{r.report}\n" if len(results) <= MOST_TABLES else f"{r.title}: {r.report.verdict}")
+    if pooled is None:
+        print("the files have different sample rates, so they are not tested together")
+    elif len(results) > 1:
+        print(f"all files together\n{pooled}")
+
+
+def _lines(failures: Sequence[dict[str, str]]) -> str:
+    return "\n".join(f"audioup: {failure['path']}: {failure['error']}" for failure in failures)
+
+
+def _plot(results: Sequence[_Result], path: Path) -> None:
     if not path.suffix:
         raise InputError(f"audioup: --plot must end in .png, .svg or .pdf, got {str(path)!r}")
     try:
-        from audioup.plot import Panel, plot_tones
+        from audioup.plot import LONGEST_S, Panel, plot_tones
     except ImportError as error:
         raise InputError(f"audioup: --plot needs pip install 'audioup[plot]' ({error})") from None
+    if len(results) > MOST_PANELS:
+        print(f"audioup: --plot shows the first {MOST_PANELS} of {len(results)}", file=sys.stderr)
     try:
-        plot_tones([Panel(r.title, r.audio, r.report) for r in recordings], path)
+        panels = [
+            Panel(r.title, first_seconds(r.file.path, LONGEST_S, r.channel), r.report) for r in results[:MOST_PANELS]
+        ]
+        plot_tones(panels, path)
     except (OSError, ValueError) as error:
         raise InputError(f"audioup: --plot {path}: {error}") from None
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from audioup import engines
-from audioup.checks import check_choice, check_input, check_positive, pair
+from audioup.checks import check_choice, check_positive, pair
 from audioup.engines import ENGINES, PADDING_MODES, Engine, PaddingMode
 
 
@@ -243,3 +243,19 @@ def _check(
         raise ValueError(f"groups must divide in_channels = {inputs}, got {groups}")
     if bias is not None and bias.shape != (kernel.shape[1] * groups,):
         raise ValueError(f"bias must have shape ({kernel.shape[1] * groups},), got {tuple(bias.shape)}")
+
+
+def check_input(x: Tensor, channels: int, axes: int) -> None:
+    """Raise `ValueError` unless ``x`` has ``channels``, before ``axes`` axes, perhaps a batch, and is not empty.
+
+    Raise `TypeError` if it is no tensor.
+    """
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x must be a tensor, got {type(x).__name__}")
+    frames = "T" if axes == 1 else "H, W"
+    if x.dim() not in (1 + axes, 2 + axes) or x.shape[-1 - axes] != channels:
+        raise ValueError(
+            f"x must have shape (batch, {channels}, {frames}) or ({channels}, {frames}), got {tuple(x.shape)}"
+        )
+    if min(x.shape[-axes:]) < 1:
+        raise ValueError(f"x must have at least one frame, got {tuple(x.shape)}")

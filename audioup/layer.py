@@ -9,8 +9,9 @@ from torch.nn.utils import parametrize
 from typing_extensions import Self
 
 from audioup import engines
-from audioup.checks import check_choice, check_input, check_positive, pair
+from audioup.checks import check_choice, check_positive, pair
 from audioup.engines import ENGINES, PADDING_MODES, Engine, Geometry, PaddingMode
+from audioup.functional import check_input
 from audioup.prepared import Prepared
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from audioup.measure import ToneReport
+from audioup.tone_report import ToneReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +20,7 @@ AXIS_FROM_DBFS = -140.0
 
 
 class Panel(NamedTuple):
-    """One row of `plot_tones`: a title, the sound of shape ``(T,)`` and its report."""
+    """One row of `plot_tones`: a title, the sound of shape ``(T,)``, at least its first 30 s, and its report."""
 
     title: str
     audio: np.ndarray
@@ -30,7 +30,8 @@ class Panel(NamedTuple):
 def plot_tones(panels: Sequence[Panel], path: Path | str) -> None:
     """Draw a spectrogram of each sound with its stride harmonics marked, and beside it the level of every harmonic.
 
-    Left, the spectrogram in dB of full scale with a tick at every harmonic, red where a tone was detected. Right, on
+    Left, the spectrogram in dB of full scale with a tick at every harmonic, red where a tone was detected, orange where
+    one changes its sign. Right, on
     the same frequency axis, each line's 95 % interval, and the floor beside it.
 
     Args:
@@ -72,11 +73,11 @@ def _spectrogram(axes: "Axes", panel: Panel) -> None:
     )
     axes.figure.colorbar(mesh, ax=axes, label="dBFS", pad=0.01)
     for line in report.lines:
-        colour, width = ("red", 1.8) if line.detected else ("white", 0.5)
+        colour, width = ("red", 1.8) if line.detected else ("orange", 1.8) if line.sign_changing else ("white", 0.5)
         # Marks at both ends only, so that they never cover the line they point at.
         for start, end in ((0.0, 0.012), (0.988, 1.0)):
             axes.axhline(line.frequency_hz, start, end, color=colour, linewidth=width)
-    part = f" (the first {LONGEST_S:g} s)" if len(audio) < len(panel.audio) else ""
+    part = f" (the first {LONGEST_S:g} s)" if report.duration_s > LONGEST_S else ""
     axes.set_title(f"{panel.title}{part}: {report.verdict}", loc="left", fontsize=10, parse_math=False)
 
 

@@ -8,10 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import Unpack
 
-from audioup.checks import check_input
 from audioup.engines import extend
 from audioup.fixed import FixedModule, along
-from audioup.functional import upsample1d, upsample2d
+from audioup.functional import check_input, upsample1d, upsample2d
 from audioup.interpolation import interpolation_filter
 from audioup.layer import LayerOptions, UpsamplingLayer, UpsamplingLayer1d, UpsamplingLayer2d, swap_channels
 

@@ -24,8 +24,28 @@ LINE_KEYS = {
     "floor_dbfs",
     "p_value",
     "detected",
+    "beyond_reference",
+    "sign_changing_dbfs",
+    "sign_changing_p_value",
+    "sign_changing",
+    "modulation_db",
+    "modulation_p_value",
+    "modulated",
 }
-REPORT_KEYS = {"sample_rate", "duration_s", "clips", "strides", "lines", "decoy_rate", "verdict", "notes"}
+REPORT_KEYS = {
+    "sample_rate",
+    "duration_s",
+    "clips",
+    "strides",
+    "lines",
+    "images",
+    "decoy_rate",
+    "sign_changing_decoy_rate",
+    "modulation_decoy_rate",
+    "verdict",
+    "notes",
+    "reference",
+}
 
 
 def noise(seconds=2.0, seed=0, rate=RATE):
@@ -191,7 +211,7 @@ def test_files_of_several_sample_rates_are_not_pooled(run):
 
 BAD = {
     "missing.wav": "no such file",
-    "folder.wav": "not a file",
+    "folder.wav": "no recording in this folder",
     "empty.wav": "not recogni[sz]ed",
     "text.wav": "not recogni[sz]ed",
     "nan.wav": "NaN or infinity, first at sample 7",

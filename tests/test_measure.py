@@ -319,5 +319,6 @@ def test_report_prints_its_verdict_and_its_strongest_lines():
     assert rows[3].split()[0] == "62.5"
     assert sum(row.endswith("detected") for row in rows) == 2
     assert rows[10] == "and 120 more lines"
-    assert f"{report.decoy_rate:.1%}" in rows[11]
+    (decoys,) = [row for row in rows[11:] if row.startswith("decoy periods")]
+    assert f"lines {report.decoy_rate:.1%}, squares {report.sign_changing_decoy_rate:.1%}" in decoys
     assert len(rows) == 12

@@ -1,0 +1,287 @@
+"""Measures sound piece by piece and reports on its stride tones; `audioup.measure` is the door.
+
+All that a recording leaves behind are sums, so recordings of any length and number fit into memory and can be tested
+together.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audioup.blocks import FAINTEST_DBFS, SHALLOWEST_DB, Blocks, PeriodSums
+from audioup.checks import check_positive
+from audioup.slowtime import HALF_BANDWIDTH_HZ, ConstantSums, LineFit, Real
+from audioup.tone_report import ImageLine, ToneLine, ToneReport
+
+FALSE_DISCOVERIES = 0.01  # Benjamini-Hochberg level of what is called detected
+LOUDEST = 1000.0  # samples above are integers that were not scaled
+SMALLEST_DBFS = -200.0  # levels below are reported as this
+DECOY_PIECES = 15  # of a recording, five minutes: a rate needs no more
+SILENCE = 1e-10  # -200 dBFS: a signal that varies by less is silent or constant
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was summed up of one clip, or of several that were added; ``period`` is None where none is testable."""
+
+    samples: int
+    clipped: int
+    tested_clips: int
+    tested_samples: int
+    energy: float
+    period: PeriodSums | None
+    decoys: tuple[PeriodSums | None, ...]
+    left_out: tuple[str, ...]
+
+    def __add__(self, other: "Measured") -> "Measured":
+        return Measured(
+            self.samples + other.samples,
+            self.clipped + other.clipped,
+            self.tested_clips + other.tested_clips,
+            self.tested_samples + other.tested_samples,
+            self.energy + other.energy,
+            _added(self.period, other.period),
+            tuple(_added(a, b) for a, b in zip(self.decoys, other.decoys, strict=True)),
+            self.left_out + other.left_out,
+        )
+
+
+class Meter:
+    """Sums up recordings for the tests of one product of strides, and reports on the sums.
+
+    Args:
+        sample_rate: In Hz.
+        strides: Upsampling factors from input to output.
+
+    Raises:
+        ValueError: If the sample rate or a stride is not a positive integer or the product of strides is 1.
+    """
+
+    def __init__(self, sample_rate: int, strides: Sequence[int]) -> None:
+        check_positive("sample_rate", sample_rate)
+        self.sample_rate = sample_rate
+        self.strides = tuple(int(stride) if isinstance(stride, np.integer) else stride for stride in strides)
+        for stride in self.strides:
+            check_positive("every stride", stride)
+        self.period = math.prod(self.strides)
+        if self.period == 1:
+            raise ValueError(f"the product of strides must be at least 2, got strides {self.strides}")
+        self.blocks = Blocks(sample_rate, self.period, self.strides)
+        # The four nearest periods without a common factor share no harmonic with the true one, but by near coincidence.
+        nearest = sorted(range(3, self.period + 12), key=lambda q: (abs(q - self.period), q))
+        self.decoys = [Blocks(sample_rate, q) for q in nearest if math.gcd(q, self.period) == 1][:4]
+
+    def check_length(self, samples: int) -> None:
+        """Raise `ValueError` where so few samples do not even hold one period."""
+        if self.period > samples:
+            raise ValueError(f"the product of strides, {self.period}, exceeds the audio's {samples} samples")
+
+    def measure(self, read: Callable[[int, int], Real], samples: int) -> list[Measured]:
+        """Sum up one recording, channel by channel.
+
+        Args:
+            read: Returns samples ``start`` to ``stop`` of all channels, float64, shape ``(stop - start, channels)``;
+                called once for each piece of at most about 20 s, in order.
+            samples: Length of the recording.
+
+        Raises:
+            ValueError: If the sound is empty, holds NaN or infinity or goes beyond 1000 times full scale.
+        """
+        if samples == 0:
+            raise ValueError("audio is empty")
+        channels: list[_Channel] = []
+        pieces = self.blocks.pieces(samples)
+        for index, (start, stop) in enumerate(pieces):
+            piece = read(start, stop)
+            _check(piece, start)
+            channels = channels or [_Channel(self) for _ in range(piece.shape[1])]
+            for channel, sound in zip(channels, piece.T, strict=True):
+                channel.add(np.ascontiguousarray(sound), start, decoys=index % -(-len(pieces) // DECOY_PIECES) == 0)
+        return [channel.measured() for channel in channels]
+
+    def report(self, measured: Measured, reference: ToneReport | None = None) -> ToneReport:
+        """Test for lines and describe them; ``reference`` is the report of a recording to compare with."""
+        share = measured.clipped / measured.samples
+        notes = [f"{share:.2%} of the samples are at full scale: clipping makes and masks lines"] * (share > 1e-4)
+        lines: list[ToneLine] = []
+        images: tuple[ImageLine, ...] = ()
+        rates: tuple[float | None, float | None, float | None] = (None, None, None)
+        if measured.period is None:
+            verdict = f"not testable: {measured.left_out[0]}"
+        else:
+            lines, images = self._lines(measured, measured.period), self._images(measured.period)
+            if reference is not None and reference.lines:
+                lines = [_compared(line, other) for line, other in zip(lines, reference.lines, strict=True)]
+            elif reference is not None:
+                notes.append(f"the reference is {reference.verdict}")
+            rates, verdict = self._decoy_rates(measured), _verdict(lines)
+            if measured.left_out:
+                notes.append(f"{len(measured.left_out)} clips left out: {measured.left_out[0]}")
+            if rates[0] is not None and rates[0] > 0.05:
+                notes.append(
+                    "decoys are flagged often: the sound holds steady tones of its own, lines may be among them"
+                )
+        duration_s = measured.samples / self.sample_rate
+        return ToneReport(
+            self.sample_rate,
+            duration_s,
+            measured.tested_clips,
+            self.strides,
+            tuple(lines),
+            images,
+            *rates,
+            verdict,
+            tuple(notes),
+            reference,
+        )
+
+    def _lines(self, measured: Measured, sums: PeriodSums) -> list[ToneLine]:
+        blocks, period = self.blocks, self.period
+        steady, squares, modulation = blocks.lines(sums), blocks.squares(sums), blocks.modulation(sums)
+        rms = math.sqrt(measured.energy / measured.tested_samples)
+        # From two-sided to the sine's amplitude; of squares and of power it is the amplitude that is doubled.
+        level, radius = blocks.amplitude * steady.level, blocks.amplitude * steady.radius
+        any_sign, depth = blocks.amplitude * np.sqrt(squares.level), blocks.amplitude * modulation.level
+        floor = blocks.floor(sums)
+        found, found_any_sign, found_depth = (_discoveries(fit) for fit in (steady, squares, modulation))
+        lines = []
+        for i in range(len(level)):
+            k = i + 1
+            line_rms = level[i] / (1 if 2 * k == period else math.sqrt(2))
+            lines.append(
+                ToneLine(
+                    frequency_hz=k * self.sample_rate / period,
+                    stages=self._stages(k),
+                    level_dbfs=_db(level[i]),
+                    level_db=_db(line_rms / rms),
+                    interval_dbfs=(_db(level[i] - radius[i]), _db(level[i] + radius[i])),
+                    floor_dbfs=_db(floor[i]),
+                    p_value=float(steady.p_value[i]),
+                    detected=bool(found[i]) and _db(level[i]) >= FAINTEST_DBFS,
+                    beyond_reference=None,
+                    sign_changing_dbfs=_db(any_sign[i]),
+                    sign_changing_p_value=float(squares.p_value[i]),
+                    sign_changing=bool(found_any_sign[i]) and _db(any_sign[i]) >= FAINTEST_DBFS,
+                    modulation_db=_db(depth[i]),
+                    modulation_p_value=float(modulation.p_value[i]),
+                    modulated=bool(found_depth[i]) and _db(depth[i]) >= SHALLOWEST_DB,
+                )
+            )
+        return lines
+
+    def _stages(self, k: int) -> tuple[int, ...]:
+        """Stages that make a line at harmonic ``k`` of the period, the latest first."""
+        late_first = reversed(range(len(self.strides)))
+        return tuple(
+            n for n in late_first if self.strides[n] > 1 and k * math.prod(self.strides[n:]) % self.period == 0
+        )
+
+    def _images(self, sums: PeriodSums) -> tuple[ImageLine, ...]:
+        bin_hz = self.sample_rate / self.blocks.length
+        images = []
+        for row in self.blocks.pairs.rows:
+            coherence, p_value = _coherence(sums.images, row.columns)
+            decoy_coherence, decoy_p_value = _coherence(sums.decoy_images, row.columns)
+            source_hz, band_hz = ((bin_hz * first, bin_hz * last) for first, last in (row.source, row.image))
+            images.append(ImageLine(row.stage, source_hz, band_hz, coherence, p_value, decoy_coherence, decoy_p_value))
+        return tuple(images)
+
+    def _decoy_rates(self, measured: Measured) -> tuple[float | None, float | None, float | None]:
+        """Shares flagged of the tests for lines, for lines of any sign and for modulation."""
+        flagged: list[list[bool]] = [[], [], []]
+        for blocks, sums in zip(self.decoys, measured.decoys, strict=True):
+            if sums is None:
+                continue
+            frequency = blocks.harmonics / blocks.period
+            distance_hz = np.abs(frequency - np.round(frequency * self.period) / self.period) * self.sample_rate
+            distinct = distance_hz > 2 * HALF_BANDWIDTH_HZ
+            for of_test, fit in zip(flagged, (blocks.lines, blocks.squares, blocks.modulation), strict=True):
+                of_test.extend((fit(sums).p_value < 0.01)[distinct])
+        lines, squares, modulation = (float(np.mean(of_test)) if of_test else None for of_test in flagged)
+        return lines, squares, modulation
+
+
+class _Channel:
+    """One channel of one recording while it is read."""
+
+    def __init__(self, meter: Meter) -> None:
+        self.meter = meter
+        self.lowest, self.highest = math.inf, -math.inf
+        self.samples = self.clipped = 0
+        self.energy = 0.0
+        self.period: PeriodSums | None = None
+        self.decoys: list[PeriodSums | None] = [None] * len(meter.decoys)
+
+    def add(self, sound: Real, start: int, decoys: bool) -> None:
+        self.lowest, self.highest = min(self.lowest, sound.min()), max(self.highest, sound.max())
+        self.samples += len(sound)
+        self.clipped += int(np.count_nonzero(np.abs(sound) >= 1 - 2**-15))  # 16-bit files end one step below 1
+        self.energy += float(sound @ sound)
+        self.period = _added(self.period, self.meter.blocks.sums(sound, start))
+        for i, decoy in enumerate(self.meter.decoys * decoys):
+            self.decoys[i] = _added(self.decoys[i], decoy.sums(sound, start))
+
+    def measured(self) -> Measured:
+        reason = self.meter.blocks.too_short(self.samples)
+        if self.highest - self.lowest < SILENCE:
+            reason = "digital silence" if abs(self.lowest) < SILENCE else "a constant signal"
+        if reason is None:
+            return Measured(
+                self.samples, self.clipped, 1, self.samples, self.energy, self.period, tuple(self.decoys), ()
+            )
+        return Measured(self.samples, self.clipped, 0, 0, 0.0, None, (None,) * len(self.decoys), (reason,))
+
+
+def _check(piece: Real, start: int) -> None:
+    finite = np.isfinite(piece).all(1)
+    if not finite.all():
+        raise ValueError(f"audio holds NaN or infinity, first at sample {start + np.flatnonzero(~finite)[0]}")
+    if np.abs(piece).max() > LOUDEST:
+        raise ValueError(f"audio reaches {np.abs(piece).max():.3g}, but full scale is 1: divide integers by theirs")
+
+
+def _added(a: PeriodSums | None, b: PeriodSums | None) -> PeriodSums | None:
+    return a + b if a is not None and b is not None else a if b is None else b
+
+
+def _compared(line: ToneLine, other: ToneLine) -> ToneLine:
+    return replace(line, beyond_reference=line.detected and line.interval_dbfs[0] > other.interval_dbfs[1])
+
+
+def _verdict(lines: Sequence[ToneLine]) -> str:
+    found = [line for line in lines if line.detected]
+    if found:
+        beyond = any(line.beyond_reference in (True, None) for line in found)
+        return "tones" if beyond else "tones, none beyond the reference"
+    if any(line.sign_changing for line in lines):
+        return "tones that change sign"
+    highest = max(line.interval_dbfs[1] for line in lines)
+    return f"clean below {math.ceil(highest * 10) / 10:.1f} dBFS"
+
+
+def _coherence(sums: ConstantSums, columns: slice) -> tuple[float, float]:
+    """Coherence of a band, and the probability of as much by chance: one F test over all its pairs."""
+    from scipy.special import fdtrc
+
+    explained, rest = (values[columns] for values in sums.explained())
+    pairs, freedom = len(explained), sums.tapers - 1
+    squared = (explained - rest / freedom) / sums.uu  # what chance explains is taken off
+    p_value = fdtrc(2 * pairs, 2 * pairs * freedom, freedom * explained.sum() / rest.sum())
+    return math.sqrt(max(0.0, float(squared.mean()))), float(p_value)
+
+
+def _discoveries(fit: LineFit) -> NDArray[np.bool_]:
+    """Return which lines survive Benjamini & Hochberg's procedure and stand in their own bin."""
+    ordered = np.sort(fit.p_value)
+    passing = ordered <= FALSE_DISCOVERIES * np.arange(1, len(ordered) + 1) / len(ordered)
+    return fit.here & (fit.p_value <= (ordered[passing].max() if passing.any() else -1.0))
+
+
+def _db(amplitude: float) -> float:
+    return max(SMALLEST_DBFS, 20 * math.log10(amplitude)) if amplitude > 0 else SMALLEST_DBFS

@@ -1,0 +1,90 @@
+"""Bins and their images: does a band sound like a copy of another, in step with the stride?
+
+An interpolator passes a component at ``f`` and copies it to ``k fs_in - f`` and ``k fs_in + f``, where ``fs_in`` is the
+rate it starts from. Seen from blocks that start on frames, ``Z(k fs_in + f) / Z(f)`` and ``Z(k fs_in - f) / Z(f)*``
+keep their phase; bands of speech or music that are no copies do not.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from audioup.slowtime import Complex
+
+BAND = (0.01, 0.45)  # of the rate that a stage starts from
+APART = 3  # bins: from here on white noise is independent in Hann bins
+DISJOINT = 4  # bins: from here on two Hann bins share no component
+MOST_PAIRS = 64  # of one band
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image band of a stage: which ``columns`` are its pairs, and the first and last bins of source and image."""
+
+    stage: int
+    columns: slice
+    source: tuple[int, int]
+    image: tuple[int, int]
+
+
+class Pairs:
+    """Pairs of bins of blocks of ``length`` samples: the first image on either side, of every stage.
+
+    Args:
+        length: Of a block, in samples, a multiple of the product of strides.
+        strides: From input to output.
+    """
+
+    def __init__(self, length: int, strides: tuple[int, ...]) -> None:
+        self.rows: list[Row] = []
+        sources: list[int] = []
+        images: list[int] = []
+        sides: list[int] = []
+        harmonic = length // math.prod(strides)  # bins from one stride harmonic to the next
+        for stage, stride in enumerate(strides):
+            spacing = length // math.prod(strides[stage:])  # bins from one image to the next
+            for side in (-1, 1):
+                source = _sources(length, spacing, harmonic, side) if stride > 1 else []
+                image = [spacing + side * f for f in source]
+                if source:
+                    columns = slice(len(sources), len(sources) + len(source))
+                    self.rows.append(Row(stage, columns, (source[0], source[-1]), (image[0], image[-1])))
+                sources += source
+                images += image
+                sides += [side] * len(source)
+        self._source, self._image, self._side = (np.array(x, dtype=np.int64) for x in (sources, images, sides))
+
+    def sequences(self, spectrum: Complex) -> tuple[Complex, Complex]:
+        """Return unit values that stand still where bins are copies, and the same for decoys.
+
+        Decoys are pairs that no stride relates: the image is sought `APART` bins off. Unit values let loud moments
+        count no more than others; where a bin is empty the value is zero.
+
+        Args:
+            spectrum: Of blocks, shape ``(blocks, length // 2 + 1)``.
+
+        Returns:
+            Both of shape ``(blocks, pairs)``.
+        """
+        source = spectrum[:, self._source]
+        # The mirrored image carries the conjugate of what it copies.
+        source = _unit(np.where(self._side < 0, source, source.conj()))
+        decoy = self._image + self._side * APART
+        return source * _unit(spectrum[:, self._image]), source * _unit(spectrum[:, decoy])
+
+
+def _sources(length: int, spacing: int, harmonic: int, side: int) -> list[int]:
+    highest = min(BAND[1] * spacing, (spacing - DISJOINT - APART) / 2)
+    if side > 0:
+        highest = min(highest, length // 2 - DISJOINT - APART - spacing)
+    found: list[int] = []
+    for f in range(max(2, math.ceil(BAND[0] * spacing)), math.floor(highest) + 1):
+        # Two stride tones keep their phases too, but are no copies: bins that hold one are left out.
+        if min(f % harmonic, -f % harmonic) > 1 and (not found or f - found[-1] >= APART):
+            found.append(f)
+    return found[:: max(1, math.ceil(len(found) / MOST_PAIRS))]
+
+
+def _unit(z: Complex) -> Complex:
+    return z / np.maximum(np.abs(z), 1e-12)
