@@ -83,7 +83,8 @@ class Attribution:
         ]
         for trial in self.trials:
             drops = [
-                f"{'>= ' if bound else ''}{drop:.1f}" for drop, bound in zip(trial.drop_db, trial.at_least, strict=True)
+                f"{'>= ' if bound else ''}{round(drop, 1) + 0.0:.1f}"
+                for drop, bound in zip(trial.drop_db, trial.at_least, strict=True)
             ]
             change = "" if trial.change_db is None else f"{trial.change_db:11.1f} dB"
             if trial.change_db is not None and trial.change_db > ANOTHER_SOUND_DB:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from audioup.attribution import attribute_lines
+from audioup.attribution import Attribution, attribute_lines
 from audioup.blocks import LEAST_BLOCKS, Blocks
 from audioup.checks import check_positive
 from audioup.measure import measure_tones
@@ -21,6 +21,7 @@ from audioup.tracing import tensors
 
 FRAMES, SAMPLES = 48, 15360  # to try, of frames and of sound: multiples of what networks divide their input by
 FEWEST_SAMPLES_A_FRAME = 8  # an input of fewer, in one or two channels, is sound
+EDGE_S = 0.5  # of what is made is left out at the beginning, and more is made: there, padding is heard
 SEED = 0
 CONSTANTS_PROVE_NOTHING = (
     "the verdict is that of the real input: an input that is held, silence among them, proves nothing about speech, "
@@ -57,7 +58,8 @@ def probe(
         sample_rate: Of the sound, in Hz.
         call: Runs the model on an input of one batch entry, where ``model(x)`` would not do or not give sound.
         attribute: Whether to look for the stages that lines come from, which takes a run on all inputs for each stage.
-        seconds: How long silence, constant and noise last.
+        seconds: How long silence, constant and noise last, as they are measured. Half a second before and about as much
+            after is made and left out, where the network hears its padding.
 
     Returns:
         A `ProbeReport`. Its strides are the stages'; a stage whose rates have no integer ratio counts as the numerator
@@ -132,7 +134,7 @@ def _probe(runner: _Runner, inputs: Sequence[Tensor], sample_rate: int, attribut
     schedule = runner.schedule
     strides = tuple(stage.stride for stage in schedule.stages)
     real = [runner.sounds(x, "real") for x in inputs]
-    frames = max(1, math.ceil(seconds * sample_rate / schedule.rate))
+    frames = math.ceil((seconds + 2 * EDGE_S) * sample_rate / schedule.rate)
     (quiet, quietest), (loud, loudest) = extremes(inputs, real)
     sound_in = is_sound(inputs[0]) and schedule.rate < FEWEST_SAMPLES_A_FRAME
     silence = held(inputs[quiet], quietest, frames)
@@ -142,7 +144,10 @@ def _probe(runner: _Runner, inputs: Sequence[Tensor], sample_rate: int, attribut
         "noise": drawn(inputs, frames, SEED),
     }
     sounds = {"real": [sound for row in real for sound in row]}
-    sounds |= {name: runner.sounds(x, name) for name, x in made.items()}
+    period = math.prod(strides)
+    start = math.ceil(EDGE_S * sample_rate / period) * period
+    inside = slice(start, start + round(seconds * sample_rate))
+    sounds |= {name: [sound[inside] for sound in runner.sounds(x, name)] for name, x in made.items()}
     reports = {name: _measured(name, heard, sample_rate, strides) for name, heard in sounds.items()}
     attribution = None
     if attribute and reports["real"].strongest is not None:
@@ -164,7 +169,7 @@ def _probe(runner: _Runner, inputs: Sequence[Tensor], sample_rate: int, attribut
         reports["noise"],
         attribution,
         reports["real"].verdict,
-        tuple(_notes(runner, reports, seconds, sound_in)),
+        tuple(_notes(runner, reports, attribution, seconds, sound_in)),
     )
 
 
@@ -175,7 +180,13 @@ def _measured(name: str, sounds: list[Sound], sample_rate: int, strides: tuple[i
         raise ValueError(f"the output on {name} input cannot be measured: {error}") from None
 
 
-def _notes(runner: _Runner, reports: dict[str, ToneReport], seconds: float, sound_in: bool) -> Iterator[str]:
+def _notes(
+    runner: _Runner,
+    reports: dict[str, ToneReport],
+    attribution: Attribution | None,
+    seconds: float,
+    sound_in: bool,
+) -> Iterator[str]:
     schedule, real = runner.schedule, reports["real"]
     yield CONSTANTS_PROVE_NOTHING
     if not runner.listens():
@@ -185,6 +196,8 @@ def _notes(runner: _Runner, reports: dict[str, ToneReport], seconds: float, soun
         yield "there are tones on the real input and none on silence or a constant, which would have certified falsely"
     elif real.strongest is not None and silent:
         yield f"there are tones on the real input and none on {silent[0]}, which would have certified falsely"
+    if attribution is not None and all(trial.drop_db and not trial.projected for trial in attribution.trials):
+        yield "every stage is of order 1: the lines are made of what varies, and only a higher order lowers them"
     if not real.lines:
         least = LEAST_BLOCKS * Blocks(real.sample_rate, math.prod(real.strides)).length
         yield (
