@@ -54,6 +54,8 @@ class Options:
     """Generator steps of tuning; with discriminators if the run ended with them."""
     learning_rate: float = 5e-4
     """At the start of the tuning."""
+    tone_loss: float | None = None
+    """Weight of the loss on stride tones, as in train_vocoder.py; by default that of the run."""
     name: str = "repaired"
     """The new run's results go to OUT/NAME."""
     out: Path = Path("runs")
@@ -87,6 +89,7 @@ def settings(given: Options, run: Run) -> Settings:
         steps=given.steps,
         warmup_steps=0 if adversarial else given.steps,
         learning_rate=given.learning_rate,
+        tone_loss=run.options.tone_loss if given.tone_loss is None else given.tone_loss,
         test_clips=given.test_clips,
         accelerator=given.accelerator,
         devices=1,

@@ -36,7 +36,7 @@ class Options:
     """Recordings, as in train_vocoder.py."""
     upsamplers: tuple[Literal["transposed", "subpixel", "regular-1", "regular-2"], ...] = ("transposed", "regular-1")
     """Layers to train with; the first without the loss is what all are compared to."""
-    weights: tuple[float, ...] = (0.0, 100.0, 300.0, 1000.0, 3000.0)
+    weights: tuple[float, ...] = (0.0, 30.0, 100.0, 300.0, 1000.0)
     """Of the loss."""
     steps: int = 1000
     """Of each run."""

@@ -77,6 +77,16 @@ def test_the_last_step_of_tuning_is_the_discriminators_too(trained: Path) -> Non
     assert options.warmup_steps == 0
     assert options.steps == 1000
     assert options.batch_size == 2
+    assert options.tone_loss == 0
+
+
+def test_the_tuning_can_have_a_loss_on_tones(trained: Path) -> None:
+    run = [str(trained / "vocoder"), *OPTIONS, "--out", str(trained), "--steps", "2"]
+    assert repair_vocoder.main([*run, "--name", "quiet", "--tone-loss", "1000"]) == 0
+    quiet = open_run(trained / "quiet")
+    assert quiet.options.tone_loss == 1000
+    assert torch.load(quiet.checkpoint / "state.pt")["tone_loss"]["running.batches"] == 2
+    assert repair_vocoder.settings(repair_vocoder.Options(trained / "quiet"), quiet).tone_loss == 1000
 
 
 def test_errors_are_one_line_and_leave_nothing(trained: Path, tmp_path: Path, capsys) -> None:
