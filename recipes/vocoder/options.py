@@ -52,8 +52,8 @@ class Options:
     """Standard deviation, at the start, of the noise that excites every stage; 0 is HiFi-GAN as published. By default
     0.1 for resize-linear, -cubic and -sinc, which leave later stages no highs to shape, and 0 for the others."""
     tone_loss: float = 0.0
-    """Weight of the loss on what generated segments have in common at the stride harmonics; 0 leaves it out. Try 300 with
-    regular-1; free kernels lose their sound with it."""
+    """Weight of the loss on what generated segments have in common at the stride harmonics; 0 leaves it out. Try 300
+    with regular-1; free kernels lose their sound with it."""
     seed: int = 1234
     """Decides weights, data order and noise."""
     sample_rate: int | None = None
