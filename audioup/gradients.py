@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from audioup.checks import check_positive, pair
+from audioup.discoveries import benjamini_hochberg
 from audioup.gradient_report import GradientLine, GradientReport
-from audioup.locked import LEAST_UNITS, benjamini_hochberg, fit_locked
+from audioup.locked import LEAST_UNITS, fit_locked
 
 FALSE_DISCOVERIES = 0.01  # Benjamini-Hochberg level of `detected`
 FAINTEST_DB = -120.0  # rounding repeats from example to example, and a gradient in float32 has no more

@@ -90,13 +90,6 @@ def fit_locked(signals: Tensor, period: Sequence[int], margin: Sequence[int]) ->
     )
 
 
-def benjamini_hochberg(p_value: NDArray[np.float64], rate: float) -> NDArray[np.bool_]:
-    """Say which tests to reject so that at most a share of ``rate`` of those is rejected wrongly, in the mean."""
-    ordered = np.sort(p_value)
-    passing = ordered <= rate * np.arange(1, len(ordered) + 1) / len(ordered)
-    return p_value <= (ordered[passing].max() if passing.any() else -1.0)
-
-
 def _spectra(signals: Tensor, period: Sequence[int], margin: Sequence[int]) -> tuple[Tensor, float]:
     """Return the bins at all harmonics, ``(units, C, s_h, s_w)``, and the mean square over units, summed over ``C``."""
     start = [-(-edge // s) * s for edge, s in zip(margin, period, strict=True)]

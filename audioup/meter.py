@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from audioup.blocks import FAINTEST_DBFS, SHALLOWEST_DB, Blocks, PeriodSums
 from audioup.checks import check_positive
+from audioup.discoveries import benjamini_hochberg
 from audioup.slowtime import HALF_BANDWIDTH_HZ, ConstantSums, LineFit, Real
 from audioup.tone_report import ImageLine, ToneLine, ToneReport
 
@@ -184,12 +185,14 @@ class Meter:
 
     def _images(self, sums: PeriodSums) -> tuple[ImageLine, ...]:
         bin_hz = self.sample_rate / self.blocks.length
+        rows = self.blocks.pairs.rows
+        fits = [_coherence(sums.images, row.columns) for row in rows]
+        decoys = [_coherence(sums.decoy_images, row.columns) for row in rows]
+        detected = benjamini_hochberg(np.array([p_value for _, p_value in fits]), FALSE_DISCOVERIES)
         images = []
-        for row in self.blocks.pairs.rows:
-            coherence, p_value = _coherence(sums.images, row.columns)
-            decoy_coherence, decoy_p_value = _coherence(sums.decoy_images, row.columns)
+        for row, fit, decoy, found in zip(rows, fits, decoys, detected, strict=True):
             source_hz, band_hz = ((bin_hz * first, bin_hz * last) for first, last in (row.source, row.image))
-            images.append(ImageLine(row.stage, source_hz, band_hz, coherence, p_value, decoy_coherence, decoy_p_value))
+            images.append(ImageLine(row.stage, source_hz, band_hz, *fit, bool(found), *decoy))
         return tuple(images)
 
     def _decoy_rates(self, measured: Measured) -> tuple[float | None, float | None, float | None]:
@@ -277,10 +280,7 @@ def _coherence(sums: ConstantSums, columns: slice) -> tuple[float, float]:
 
 
 def _discoveries(fit: LineFit) -> NDArray[np.bool_]:
-    """Return which lines survive Benjamini & Hochberg's procedure and stand in their own bin."""
-    ordered = np.sort(fit.p_value)
-    passing = ordered <= FALSE_DISCOVERIES * np.arange(1, len(ordered) + 1) / len(ordered)
-    return fit.here & (fit.p_value <= (ordered[passing].max() if passing.any() else -1.0))
+    return fit.here & benjamini_hochberg(fit.p_value, FALSE_DISCOVERIES)
 
 
 def _db(amplitude: float) -> float:

@@ -54,7 +54,7 @@ class ToneLine:
             "detected": self.detected,
             "beyond the reference": bool(self.beyond_reference),
             "changes sign": self.sign_changing and not self.detected,
-            f"modulates noise by {self.modulation_db:.1f} dB": self.modulated,
+            f"power repeats, {self.modulation_db:.1f} dB": self.modulated,
         }
         return ", ".join(words for words, holds in found.items() if holds)
 
@@ -70,6 +70,7 @@ class ImageLine:
         coherence: Length of the mean of the unit vectors between bin and image, root mean square over the band, without
             what chance gives: 0 unrelated, 1 a copy.
         p_value: Probability of so steady relations where none are.
+        detected: Whether it survives Benjamini-Hochberg at 0.01 over all images of the report.
         decoy_coherence: The same of bins that no stride relates.
         decoy_p_value: Near nothing in particular, unless the sound relates its bands by itself.
     """
@@ -79,6 +80,7 @@ class ImageLine:
     band_hz: tuple[float, float]
     coherence: float
     p_value: float
+    detected: bool
     decoy_coherence: float
     decoy_p_value: float
 
@@ -140,7 +142,10 @@ class ToneReport:
             )
         if len(self.lines) > len(loudest):
             rows.append(f"and {len(self.lines) - len(loudest)} more lines")
-        rows += [_image_row(image) for image in self.images]
+        found = [image for image in self.images if image.detected]
+        rows += [_image_row(image) for image in found]
+        if self.images and not found:
+            rows.append(f"none of {len(self.images)} bands is an image of another")
         rates = {
             "lines": self.decoy_rate,
             "squares": self.sign_changing_decoy_rate,
@@ -162,6 +167,6 @@ def _image_row(image: ImageLine) -> str:
     low, high = image.band_hz
     first, last = image.source_hz
     return (
-        f"stage {image.stage}: {low:.0f} to {high:.0f} Hz as an image of {first:.0f} to {last:.0f} Hz: coherence "
+        f"stage {image.stage}: {low:.0f} to {high:.0f} Hz is an image of {first:.0f} to {last:.0f} Hz: coherence "
         f"{image.coherence:.3f}, p {image.p_value:.1e} (decoy {image.decoy_coherence:.3f}, {image.decoy_p_value:.1e})"
     )

@@ -7,7 +7,7 @@ import torch
 from reference import noise
 from scipy.stats import binom, f, ttest_1samp
 
-from audioup.locked import benjamini_hochberg, fit_locked
+from audioup.locked import fit_locked
 
 one_thread = reference.one_thread
 
@@ -128,11 +128,3 @@ def test_margin_is_left_out_in_whole_periods_at_the_start():
     assert fit.level == pytest.approx(inside.level)
     with pytest.raises(ValueError, match=r"^a period of \(4, 2\) must fit into \(40, 30\) samples less a margin"):
         fit_locked(signals, (4, 2), (19, 0))
-
-
-def test_benjamini_hochberg_by_hand():
-    p = np.array([0.02, 0.001, 0.9, 0.012, 0.03])
-    # Sorted against 0.01, 0.02, 0.03, 0.04, 0.05: the last to pass is 0.03, with all before it.
-    assert benjamini_hochberg(p, 0.05).tolist() == [True, True, False, True, True]
-    assert benjamini_hochberg(p, 0.005).tolist() == [False, True, False, False, False]
-    assert not benjamini_hochberg(p, 0.001).any()

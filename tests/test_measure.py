@@ -321,4 +321,5 @@ def test_report_prints_its_verdict_and_its_strongest_lines():
     assert rows[10] == "and 120 more lines"
     (decoys,) = [row for row in rows[11:] if row.startswith("decoy periods")]
     assert f"lines {report.decoy_rate:.1%}, squares {report.sign_changing_decoy_rate:.1%}" in decoys
-    assert len(rows) == 12
+    assert rows[11] == "none of 4 bands is an image of another"
+    assert len(rows) == 13
