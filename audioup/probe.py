@@ -197,7 +197,7 @@ def _notes(
     elif real.strongest is not None and silent:
         yield f"there are tones on the real input and none on {silent[0]}, which would have certified falsely"
     if attribution is not None and all(trial.drop_db and not trial.projected for trial in attribution.trials):
-        yield "every stage is of order 1: the lines are made of what varies, and only a higher order lowers them"
+        yield "every stage is of order 1 already: the lines are made of what varies in the input, not of what is constant"
     if not real.lines:
         least = LEAST_BLOCKS * Blocks(real.sample_rate, math.prod(real.strides)).length
         yield (

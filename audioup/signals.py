@@ -42,8 +42,8 @@ def single(inputs: Tensor | Sequence[Tensor]) -> list[Tensor]:
 
 
 def is_sound(x: Tensor) -> bool:
-    """Whether an input looks like sound rather than frames: floating point, with at most two channels."""
-    return x.is_floating_point() and (x.dim() < 3 or math.prod(x.shape[1:-1]) <= 2)
+    """Whether an input looks like sound rather than frames: floating point, with one or two values at a time."""
+    return x.is_floating_point() and math.prod(x.shape[1:-1] if x.dim() > 2 else x.shape[:-1]) <= 2
 
 
 def held(x: Tensor, frame: int, frames: int) -> Tensor:

@@ -35,10 +35,11 @@ def test_what_is_no_tensor_is_named():
 
 
 def test_sound_is_told_from_frames():
-    assert [is_sound(torch.zeros(shape)) for shape in ((9,), (1, 9), (1, 2, 9), (1, 3, 9), (1, 1, 4, 9))] == [
+    assert [is_sound(torch.zeros(shape)) for shape in ((9,), (1, 9), (1, 2, 9), (80, 9), (1, 3, 9), (1, 1, 4, 9))] == [
         True,
         True,
         True,
+        False,
         False,
         False,
     ]

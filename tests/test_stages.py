@@ -142,6 +142,21 @@ def test_a_noise_branch_counts_as_far_as_it_is_brought_down():
     assert (schedule.output, schedule.others) == (0, ())
 
 
+def test_of_branches_of_other_rates_the_one_of_most_steps_counts():
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.side = nn.Sequential(nn.Conv1d(8, 1, 1), nn.Upsample(scale_factor=8))
+            self.main = nn.Sequential(UP_BY_4, nn.Upsample(scale_factor=2))
+
+        def forward(self, x):
+            return self.side(x) + self.main(x)
+
+    schedule = found(Both())
+    assert [(stage.name, stage.stride) for stage in schedule.stages] == [("main.0", 4), ("main.1", 2)]
+    assert [(stage.name, stage.stride, stage.position) for stage in schedule.others] == [("side.1", 8, None)]
+
+
 def test_sound_to_sound_has_the_decoders_strides():
     schedule = found(Unet(), SOUND, 960)
     assert [(stage.name, stage.stride) for stage in schedule.stages] == [("up.0", 2), ("up.1", 4)]
