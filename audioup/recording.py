@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 UNKNOWN = 2**48  # more samples than any file holds: the header of a stream does not know
-AT_ONCE = 2**20  # samples read at once to count them
 
 
 class Recording:
@@ -20,7 +19,7 @@ class Recording:
 
     Raises:
         OSError: If there is no such file or it cannot be opened.
-        ValueError: If it is no recording, says what it cannot hold, or does not say its sample rate.
+        ValueError: If it is no recording, or does not say its sample rate or its length.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,7 +33,7 @@ class Recording:
             self.sample_rate, self.channels = int(self._sound.samplerate), int(self._sound.channels)
             self.samples = int(self._sound.frames)
             if self.samples > UNKNOWN:
-                self.samples = self._count()
+                raise ValueError("written as a stream, it does not say how long it is; convert it to wav first")
         except soundfile.LibsndfileError as error:
             self._bytes.close()
             raise ValueError(f"no recording: {error.error_string}") from None
@@ -57,13 +56,6 @@ class Recording:
         if len(piece) < stop - start:
             raise ValueError(f"cut off: it ends after {start + len(piece)} of the {self.samples} samples it promises")
         return piece
-
-    def _count(self) -> int:
-        counted = 0
-        while read := len(self._sound.read(AT_ONCE, dtype="float32", always_2d=True)):
-            counted += read
-        self._sound.seek(0)
-        return counted
 
     def __enter__(self) -> Self:
         return self

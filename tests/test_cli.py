@@ -372,3 +372,62 @@ def test_a_picture_needs_a_suffix(run, tmp_path):
     assert status == 2
     assert "must end in .png" in err
     assert not list(tmp_path.glob("picture*"))
+
+
+# --- folders, patterns, a reference ---
+
+
+def test_a_folder_is_measured_file_by_file_and_together(run, tmp_path):
+    for seed in range(6):
+        soundfile.write(tmp_path / f"{seed}.wav", noise(seed=seed) + tone(2 * RATE, 0.003), RATE, subtype="DOUBLE")
+    status, out, err = run(str(tmp_path), "--strides", "8")
+    assert (status, err) == (0, "")
+    rows = out.splitlines()
+    assert [row.split(": ")[0] for row in rows[:6]] == [str(tmp_path / f"{seed}.wav") for seed in range(6)]
+    assert rows[6] == "all files together"
+    assert rows[7] == "12.00 s at 16000 Hz, strides 8: tones"
+    assert run(str(tmp_path / "*.wav"), "--strides", "8") == (status, out, err)
+
+
+def test_a_folder_without_recordings_is_one_line_and_status_2(run, tmp_path):
+    status, out, err = run(str(tmp_path), "--strides", "8")
+    assert (status, out, err) == (2, "", f"audioup: {tmp_path}: no recording in this folder\n")
+
+
+def test_lines_of_the_reference_are_told_apart(run):
+    _, out, _ = run("tone.wav", "--reference", "clean.wav", "--strides", "8,8,4")
+    assert "detected, beyond the reference" in out
+    assert "\nreference, 2.00 s at 16000 Hz, strides 8,8,4: clean below" in out
+    _, out, _ = run("tone.wav", "--reference", "tone16.flac", "--strides", "8,8,4", "--json")
+    (file,) = json.loads(out)["files"]
+    assert file["verdict"] == "tones, none beyond the reference"
+    assert file["reference"]["verdict"] == "tones"
+
+
+@pytest.mark.parametrize(
+    ("reference", "why"),
+    [
+        ("missing.wav", "missing.wav: no such file"),
+        ("nan.wav", "nan.wav: audio holds NaN"),
+        ("clean24k.wav", "--reference has 24000 Hz, but there are recordings of 16000 Hz"),
+    ],
+)
+def test_a_bad_reference_is_one_line_and_status_2(run, folder, reference, why):
+    status, out, err = run("clean.wav", "--reference", reference, "--strides", "8", "--plot", "bad.png")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert why in err
+    assert not (folder / "bad.png").exists()
+
+
+def test_a_picture_shows_the_first_eight(run, tmp_path):
+    for seed in range(9):
+        soundfile.write(tmp_path / f"{seed}.wav", noise(1, seed), RATE)
+    status, _, err = run(str(tmp_path), "--strides", "8", "--plot", str(tmp_path / "all.png"))
+    assert (status, err) == (0, "audioup: --plot shows the first 8 of 9\n")
+    assert (tmp_path / "all.png").stat().st_size > 10_000
+
+
+def test_the_command_line_loads_no_torch():
+    code = "import sys, audioup.cli; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
