@@ -7,8 +7,13 @@
   `streaming.Stream` runs a model chunk by chunk; `weights` reads state dicts with weight norm.
 - `audioup.interpolation`, `audioup.init`: the filters, the initialisation and the weight norm they use.
 - `Oversampled`, `Snake`, `SnakeBeta`: activations that do not alias, or less.
-- `tone_response`, `tonal_fraction`, `rectified_tones`, `filter_response`: tones, images and droop from weights.
+- `tone_response`, `tonal_fraction`, `rectified_tones`, `filter_response`, `image_response`, `passband_droop`,
+  `phase_power`: tones, images, droop and noise modulation from weights, for sound and images.
 - `measure_tones`: stride tones from sound; the command line is ``audioup measure``, the pictures `audioup.plot`.
+- `probe`: finds the upsampling stages of any network, measures its tones and tries which stage makes them.
+- `gradient_tones`: the lines that a discriminator or classifier puts into what it teaches.
+- `ToneMonitor`, `assert_tone_free`: levels during training, a bound for your own tests; `stride_tone_loss`,
+  `StrideToneLoss`, `kernel_tone_loss`: losses that lower them.
 """
 
 import sys
@@ -23,10 +28,21 @@ if TYPE_CHECKING:
     from audioup.activation import Oversampled as Oversampled
     from audioup.activation import Snake as Snake
     from audioup.activation import SnakeBeta as SnakeBeta
+    from audioup.assertions import assert_tone_free as assert_tone_free
     from audioup.conversion import Conversion as Conversion
     from audioup.convert import convert as convert
     from audioup.fold import fold as fold
+    from audioup.gradient_report import GradientLine as GradientLine
+    from audioup.gradient_report import GradientReport as GradientReport
+    from audioup.gradients import gradient_tones as gradient_tones
+    from audioup.gradients import measure_gradient as measure_gradient
+    from audioup.loss import StrideToneLoss as StrideToneLoss
+    from audioup.loss import kernel_tone_loss as kernel_tone_loss
+    from audioup.loss import stride_tone_loss as stride_tone_loss
     from audioup.measure import measure_tones as measure_tones
+    from audioup.monitor import ToneMonitor as ToneMonitor
+    from audioup.probe import probe as probe
+    from audioup.probe_report import ProbeReport as ProbeReport
     from audioup.regularity import project as project
     from audioup.regularity import regular as regular
     from audioup.regularity import regularity_order as regularity_order
@@ -34,6 +50,9 @@ if TYPE_CHECKING:
     from audioup.resize import ResizeConv2d as ResizeConv2d
     from audioup.response import FilterResponse as FilterResponse
     from audioup.response import filter_response as filter_response
+    from audioup.response import image_response as image_response
+    from audioup.response import passband_droop as passband_droop
+    from audioup.response import phase_power as phase_power
     from audioup.subpixel import SubPixelConv1d as SubPixelConv1d
     from audioup.subpixel import SubPixelConv2d as SubPixelConv2d
     from audioup.tone_report import ImageLine as ImageLine
@@ -52,10 +71,21 @@ _HOMES = {
     "Oversampled": "activation",
     "Snake": "activation",
     "SnakeBeta": "activation",
+    "assert_tone_free": "assertions",
     "Conversion": "conversion",
     "convert": "convert",
     "fold": "fold",
+    "GradientLine": "gradient_report",
+    "GradientReport": "gradient_report",
+    "gradient_tones": "gradients",
+    "measure_gradient": "gradients",
+    "StrideToneLoss": "loss",
+    "kernel_tone_loss": "loss",
+    "stride_tone_loss": "loss",
     "measure_tones": "measure",
+    "ToneMonitor": "monitor",
+    "probe": "probe",
+    "ProbeReport": "probe_report",
     "project": "regularity",
     "regular": "regularity",
     "regularity_order": "regularity",
@@ -63,6 +93,9 @@ _HOMES = {
     "ResizeConv2d": "resize",
     "FilterResponse": "response",
     "filter_response": "response",
+    "image_response": "response",
+    "passband_droop": "response",
+    "phase_power": "response",
     "SubPixelConv1d": "subpixel",
     "SubPixelConv2d": "subpixel",
     "ImageLine": "tone_report",

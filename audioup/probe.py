@@ -56,7 +56,8 @@ def probe(
         inputs: One or several, on any device, which differ in length only: mels, latents or codes in frames, ``(batch,
             bands, T)`` say, or sound. Batches are taken apart.
         sample_rate: Of the sound, in Hz.
-        call: Runs the model on an input of one batch entry, where ``model(x)`` would not do or not give sound.
+        call: Runs the model on an input of one batch entry, where ``model(x)`` would not do or not give sound. A codec
+            that works in segments, say, has to be called on one.
         attribute: Whether to look for the stages that lines come from, which takes a run on all inputs for each stage.
         seconds: How long silence, constant and noise last, as they are measured. Half a second before and about as much
             after is made and left out, where the network hears its padding.
@@ -83,8 +84,8 @@ def probe(
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     check_positive("sample_rate", sample_rate)
-    if not seconds > 0:
-        raise ValueError(f"seconds must be above 0, got {seconds!r}")
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"seconds must be above 0 and finite, got {seconds!r}")
     given = [_suited(x, model) for x in single(inputs)]
     with _undisturbed(model):
         return _probe(_Runner(model, call, given), given, sample_rate, attribute, seconds)
@@ -197,7 +198,7 @@ def _notes(
     elif real.strongest is not None and silent:
         yield f"there are tones on the real input and none on {silent[0]}, which would have certified falsely"
     if attribution is not None and all(trial.drop_db and not trial.projected for trial in attribution.trials):
-        yield "every stage is of order 1 already: the lines are made of what varies in the input, not of what is constant"
+        yield "every stage is of order 1 already: the lines are made of what varies in the input, not of its mean"
     if not real.lines:
         least = LEAST_BLOCKS * Blocks(real.sample_rate, math.prod(real.strides)).length
         yield (
@@ -230,7 +231,7 @@ def _suited(x: Tensor, model: nn.Module) -> Tensor:
 @contextmanager
 def _undisturbed(model: nn.Module) -> Iterator[None]:
     modes = {module: module.training for module in model.modules()}
-    devices = {value.device for value in model.parameters() if value.device.type == "cuda"}
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices), torch.no_grad():
         try:
             model.eval()

@@ -1,220 +1,219 @@
-"""Measure how far `audioup.measure_tones` can be trusted: false alarms and the faintest tone it finds.
+"""Measure how far `audioup.measure_tones` can be trusted: false alarms, the faintest it finds, levels and their bounds.
 
     python recipes/calibrate.py --data path/to/recordings
 
-Size: recordings that no strided generator made are tested at many periods; the share of harmonics with p below 0.01 and
-0.001 should be 0.01 and 0.001. Power: steady tones at every stride harmonic, locked to the first sample of each clip,
-are added at falling levels; the table says from which level on they are found.
+Size: speech, sustained notes, drums and noise, which no strided generator made, are tested at 36 periods; the share
+with p below 0.01 and 0.001 should be 0.01 and 0.001. Power: lines locked to the first sample of each clip are planted
+in the recordings at falling levels, of one sign, in proportion to the speech, and with signs at random; noise is
+modulated. Levels: how near the estimates are, and how often the intervals hold the truth.
+
+Intervals of shares allow for clips, or trials, that differ from one another. Trials draw from the same recordings:
+where they need most of them, at ten minutes, they are no independent samples of speech.
 """
 
 import dataclasses
 import json
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import tyro
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from calibration.depths import Depth, measure_depths
+from calibration.lines import KINDS, Level, draw_speech, measure_levels
+from calibration.picture import draw_calibration
+from calibration.size import PERIODS, Questions, Size, measure_size, quiet_meter
+from calibration.sounds import SOUNDS, Sound, draw_sounds
+from calibration.tables import depth_table, faintest_table, level_table, size_table
 from tqdm import tqdm
+from vocoder.checkpoint import drafts
 from vocoder.data import UnreadableClip, load_clip, open_corpus
 
-from audioup import measure_tones
+CLIP_S = 6.0  # of a clip whose false alarms are counted: many short ones tell more than a few long ones
 
-PERIODS = (5, 7, 9, 11, 13, 17, 24, 31, 32, 63, 64, 128, 256, 257)
-BANDS_HZ = ((0, 1000), (1000, 4000), (4000, 1e9))
-
-Clips = list[NDArray[np.float64]]
+Row = TypeVar("Row")
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Measure the false alarms and the power of the tone test on recordings of your own."""
+    """Measure the false alarms, the power and the levels of the tone test on recordings of your own."""
 
     data: str = "espeak"
     """A folder of recordings that hold no stride tones, or espeak, ljspeech, vctk, libritts."""
     out: Path = Path("runs/calibrate")
     """Folder for calibration.json and calibration.png."""
     period: int = 256
-    """Product of the strides whose harmonics get the tones."""
-    seconds: float = 60.0
-    """Speech in each trial of the power measurement."""
-    trials: int = 8
-    """Random choices of clips and phases."""
-    levels_dbfs: tuple[float, ...] = tuple(np.arange(-60.0, -101.0, -2.5))
-    """Levels of the tones, loudest first."""
-    most_clips: int = 100
-    """At most so many recordings."""
+    """Product of the strides whose harmonics get the lines."""
+    size_seconds: float = 240.0
+    """Of each sound whose false alarms are counted."""
+    durations: tuple[float, ...] = (4.0, 60.0, 600.0)
+    """Seconds of sound in a trial of power; longer ones than the recordings are left out."""
+    trials: tuple[int, ...] = (40, 20, 3)
+    """Of each duration."""
+    levels_dbfs: tuple[float, ...] = tuple(np.arange(-40.0, -121.0, -5.0).tolist())
+    """Of the lines."""
+    depths_db: tuple[float, ...] = tuple(np.arange(0.0, -61.0, -5.0).tolist())
+    """Of the modulation of noise."""
+    most_minutes: float = 30.0
+    """Of recordings to load, at random."""
     seed: int = 0
-    """Decides clips and phases."""
+    """Decides clips, sounds, phases and signs."""
 
 
-def measure_size(clips: Clips, sample_rate: int) -> list[dict[str, Any]]:
-    """Share of harmonics flagged at each period: clip by clip, and with all clips tested together."""
-    rows = []
-    for period in tqdm(PERIODS, desc="false alarms", unit="period"):
-        single = [line.p_value for clip in clips for line in measure_tones(clip, sample_rate, (period,)).lines]
-        together = [line.p_value for line in measure_tones(clips, sample_rate, (period,)).lines]
-        rows.append(
-            {
-                "period": period,
-                "tests": len(single),
-                "flagged_at_0.01": float(np.mean(np.array(single) < 0.01)),
-                "flagged_at_0.001": float(np.mean(np.array(single) < 0.001)),
-                "together_tests": len(together),
-                "together_flagged_at_0.01": float(np.mean(np.array(together) < 0.01)),
-            }
-        )
-    return rows
-
-
-def measure_power(clips: Clips, sample_rate: int, options: Options) -> list[dict[str, Any]]:
-    """Share of injected tones found at p < 0.001, by level and by band."""
-    rng = np.random.default_rng(options.seed)
-    frequency = np.arange(1, options.period // 2 + 1) * sample_rate / options.period
-    found: dict[float, list[NDArray[np.bool_]]] = {level: [] for level in options.levels_dbfs}
-    bar = tqdm(total=options.trials * len(options.levels_dbfs), desc="power", unit="test")
-    for _ in range(options.trials):
-        speech = _draw(clips, int(options.seconds * sample_rate), rng)
-        # One period of a unit sine at every harmonic; at Nyquist only the cosine part exists.
-        n, k = np.arange(options.period), np.arange(1, options.period // 2 + 1)[:, None]
-        phase = rng.uniform(0, 2 * np.pi, (len(k), 1)) * (2 * k != options.period)
-        tones = np.cos(2 * np.pi * k * n / options.period + phase).sum(0)
-        for level in options.levels_dbfs:
-            amplitude = 10 ** (level / 20)
-            mixed = [clip + amplitude * np.resize(tones, len(clip)) for clip in speech]
-            report = measure_tones(mixed, sample_rate, (options.period,))
-            found[level].append(np.array([line.p_value < 0.001 for line in report.lines]))
-            bar.update()
-    bar.close()
-    rows = []
-    for level, trials in found.items():
-        share = np.mean(trials, axis=0)
-        bands = [share[(frequency > low) & (frequency <= high)] for low, high in BANDS_HZ]
-        rows.append(
-            {
-                "level_dbfs": float(level),
-                "found": float(share.mean()),
-                "found_by_band": [float(band.mean()) if band.size else None for band in bands],
-            }
-        )
-    return rows
-
-
-def faintest(rows: Sequence[dict[str, Any]], band: int | None = None) -> float | None:
-    """Interpolate the level found with probability 0.9; None where even the loudest is not, or all are."""
-    levels = [row["level_dbfs"] for row in rows]
-    shares = [row["found"] if band is None else row["found_by_band"][band] for row in rows]
-    for i in range(1, len(rows)):
-        above, below = shares[i - 1], shares[i]
-        if above is not None and above >= 0.9 > below:
-            return float(levels[i] + (0.9 - below) / (above - below) * (levels[i - 1] - levels[i]))
-    return None
-
-
-def _draw(clips: Clips, samples: int, rng: np.random.Generator) -> Clips:
-    drawn: Clips = []
-    for index in rng.permutation(len(clips)):
-        missing = samples - sum(map(len, drawn))
-        if missing <= 0:
+def load_recordings(options: Options, rng: np.random.Generator) -> tuple[list[Sound], int]:
+    """Return clips in random order and their sample rate."""
+    corpus = open_corpus(options.data)
+    clips: list[Sound] = []
+    files = (*corpus.train, *corpus.valid, *corpus.test)
+    for index in rng.permutation(len(files)):
+        if sum(map(len, clips)) >= 60 * options.most_minutes * corpus.sample_rate:
             break
-        drawn.append(clips[index][:missing])
-    return drawn
+        try:
+            clips.append(load_clip(files[index], corpus.sample_rate).double().numpy())
+        except UnreadableClip as error:
+            print(f"left out: {error}")
+    return clips, corpus.sample_rate
 
 
-def _plot(size: list[dict[str, Any]], power: list[dict[str, Any]], path: Path) -> None:
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    at = range(len(size))
-    left.bar(at, [row["flagged_at_0.01"] for row in size], color="0.6", label="clip by clip")
-    left.axhline(0.01, color="red", linewidth=1, label="nominal")
-    left.set_xticks(list(at), [str(row["period"]) for row in size])
-    left.set(xlabel="period in samples", ylabel="share flagged at p < 0.01", title="false alarms on recordings")
-    left.legend()
-    levels = [row["level_dbfs"] for row in power]
-    right.plot(levels, [row["found"] for row in power], "k.-", label="all harmonics")
-    for band, (low, high) in enumerate(BANDS_HZ):
-        name = f"{low / 1000:g} to {high / 1000:g} kHz" if high < 1e9 else f"above {low / 1000:g} kHz"
-        right.plot(levels, [row["found_by_band"][band] for row in power], linewidth=1, label=name)
-    right.axhline(0.9, color="red", linewidth=1)
-    right.set(xlabel="level of the tone, dBFS", ylabel="share found at p < 0.001", title="power")
-    right.legend()
-    figure.savefig(path, dpi=110)
+def run_size(clips: Sequence[Sound], sample_rate: int, options: Options, rng: np.random.Generator) -> list[Size]:
+    """Count false alarms on the recordings and on sounds made here."""
+    questions = Questions(sample_rate)
+    cut = [clip[: round(CLIP_S * sample_rate)] for clip in clips]
+    long_enough = [clip for clip in cut if questions.long_enough(clip)]
+    lengths = np.cumsum([0, *map(len, long_enough)])
+    speech = long_enough[: int(np.searchsorted(lengths, options.size_seconds * sample_rate))]
+    if not speech:
+        raise ValueError(
+            f"--data must hold clips of 12 blocks of {PERIODS[-1]} samples and 2 s, {options.data} does not"
+        )
+    sounds = {"recordings": speech}
+    for name, stream in zip(SOUNDS, rng.spawn(len(SOUNDS)), strict=True):
+        drawn = draw_sounds(name, sample_rate, options.size_seconds, stream)
+        sounds[name] = [clip for clip in drawn if questions.long_enough(clip)]
+    rows: list[Size] = []
+    total = len(PERIODS) * sum(map(len, sounds.values()))
+    with tqdm(total=total, desc="false alarms", unit="test") as bar:
+        for name, of_sound in sounds.items():
+            rows += _rows(measure_size(name, of_sound, questions), bar, 1)
+    return rows
+
+
+def run_power(
+    clips: Sequence[Sound], sample_rate: int, options: Options, rng: np.random.Generator
+) -> tuple[list[Level], list[Depth]]:
+    """Plant lines in the recordings, and modulate noise."""
+    levels: list[Level] = []
+    depths: list[Depth] = []
+    levels_dbfs, depths_db = (sorted(tried, reverse=True) for tried in (options.levels_dbfs, options.depths_db))
+    plan = list(zip(options.durations, options.trials, strict=True))
+    work_s = sum(seconds * trials for seconds, trials in plan)
+    with tqdm(total=work_s * len(KINDS) * (len(levels_dbfs) + 1), desc="lines", unit="s", unit_scale=True) as bar:
+        for seconds, trials in plan:
+            speech = draw_speech(clips, round(seconds * sample_rate), trials, rng)
+            for kind in KINDS:
+                found = measure_levels(kind, seconds, speech, sample_rate, options.period, levels_dbfs, rng)
+                levels += _rows(found, bar, seconds)
+    with tqdm(total=work_s * len(depths_db), desc="modulated noise", unit="s", unit_scale=True) as bar:
+        for seconds, trials in plan:
+            depths += _rows(measure_depths(seconds, trials, sample_rate, options.period, depths_db, rng), bar, seconds)
+    return levels, depths
+
+
+def check_options(options: Options) -> None:
+    """Raise ValueError where an option makes no sense, whatever the recordings."""
+    if options.period < 2:
+        raise ValueError(f"--period must be at least 2, got {options.period}")
+    for name in ("size_seconds", "most_minutes"):
+        if not 0 < getattr(options, name) < math.inf:
+            raise ValueError(f"--{name.replace('_', '-')} must be above 0, got {getattr(options, name)}")
+    if not options.durations or len(options.durations) != len(options.trials):
+        raise ValueError(f"--trials must be one for each of --durations {options.durations}, got {options.trials}")
+    if min(options.trials) < 1:
+        raise ValueError(f"--trials must be at least 1, got {options.trials}")
+    for name in ("levels_dbfs", "depths_db"):
+        values = getattr(options, name)
+        if not values or not all(-200 <= value <= 0 for value in values):
+            raise ValueError(f"--{name.replace('_', '-')} must be numbers from -200 to 0, got {values}")
+
+
+def fit_durations(options: Options, clips: Sequence[Sound], sample_rate: int) -> Options:
+    """Leave out trials that need more speech than there is.
+
+    Raises:
+        ValueError: If a trial is too short to be tested, or none is left.
+    """
+    blocks = quiet_meter(sample_rate, (options.period,)).blocks
+    for seconds in options.durations:
+        reason = blocks.too_short(round(seconds * sample_rate)) if math.isfinite(seconds) else "infinite"
+        if reason:
+            raise ValueError(
+                f"--durations must be long enough for --period {options.period}, got {seconds:g}: {reason}"
+            )
+    speech_s = sum(map(len, clips)) / sample_rate
+    kept = [(seconds, n) for seconds, n in zip(options.durations, options.trials, strict=True) if seconds <= speech_s]
+    if not kept:
+        raise ValueError(f"--durations must be at most the {speech_s:.1f} s of recordings, got {options.durations}")
+    if len(kept) < len(options.durations):
+        print(f"left out: trials of more than the {speech_s:.1f} s of recordings")
+    durations, trials = zip(*kept, strict=True)
+    return dataclasses.replace(options, durations=durations, trials=trials)
 
 
 def run(options: Options) -> None:
-    """Measure, print two tables, write JSON and a picture."""
-    if options.period < 2 or options.trials < 1 or options.most_clips < 1 or not options.levels_dbfs:
-        raise ValueError("--period must be at least 2, --trials and --most-clips at least 1, --levels-dbfs not empty")
-    corpus = open_corpus(options.data)
-    rate = corpus.sample_rate
-    chosen = (*corpus.test, *corpus.valid, *corpus.train)[: options.most_clips]
-    clips: Clips = []
-    for clip in chosen:
-        try:
-            clips.append(load_clip(clip, rate).double().numpy())
-        except UnreadableClip as error:
-            print(f"left out: {error}")
-    duration_s = sum(map(len, clips)) / rate
-    least_s = 12 * max(4 * options.period, 0.064 * rate + options.period) / rate  # twelve blocks of the test
-    if not least_s <= options.seconds <= duration_s:
-        raise ValueError(
-            f"--seconds must be from {least_s:.1f}, for --period {options.period}, to the {duration_s:.1f} s of "
-            f"{options.data}, got {options.seconds:g}"
-        )
+    """Measure, print tables, write JSON and a picture."""
+    check_options(options)
+    rng = np.random.default_rng(options.seed)
+    clips, rate = load_recordings(options, rng)
+    blocks = quiet_meter(rate, (options.period,)).blocks
+    testable = [clip for clip in clips if not blocks.too_short(len(clip))]
+    options = fit_durations(options, testable, rate)
     options.out.mkdir(parents=True, exist_ok=True)
-    size, power = measure_size(clips, rate), measure_power(clips, rate, options)
-    tests = sum(row["tests"] for row in size)
-    overall = {
-        key: sum(row[key] * row["tests"] for row in size) / tests for key in ("flagged_at_0.01", "flagged_at_0.001")
-    }
-    together = sum(row["together_tests"] for row in size)
-    overall["together_flagged_at_0.01"] = (
-        sum(row["together_flagged_at_0.01"] * row["together_tests"] for row in size) / together
-    )
-    result = {
-        "data": options.data,
-        "clips": len(clips),
-        "duration_s": duration_s,
-        "sample_rate": rate,
-        "size": size,
-        "size_overall": overall,
-        "power": power,
-        "power_seconds": options.seconds,
-        "faintest_dbfs": faintest(power),
-        "faintest_by_band_dbfs": [faintest(power, band) for band in range(len(BANDS_HZ))],
-    }
-    (options.out / "calibration.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    _plot(size, power, options.out / "calibration.png")
-    print(f"{len(clips)} clips, {duration_s:.0f} s at {rate} Hz\nperiod   tests  p<0.01  p<0.001  together p<0.01")
-    for row in size:
-        print(
-            f"{row['period']:6} {row['tests']:7}  {row['flagged_at_0.01']:.4f}   {row['flagged_at_0.001']:.4f}  "
-            f"{row['together_flagged_at_0.01']:.4f} of {row['together_tests']}"
-        )
-    print(
-        f"   all {tests:7}  {overall['flagged_at_0.01']:.4f}   {overall['flagged_at_0.001']:.4f}  "
-        f"{overall['together_flagged_at_0.01']:.4f} of {together}"
-    )
-    print(f"tone in {options.seconds:g} s  found at p < 0.001")
-    for row in power:
-        print(f"{row['level_dbfs']:8.1f} dBFS  {row['found']:.2f}")
-    shown = result["faintest_dbfs"]
-    print("found with probability 0.9 from", "outside the levels tried" if shown is None else f"{shown:.1f} dBFS")
+    numbers, picture = options.out / "calibration.json", options.out / "calibration.png"
+    with drafts(numbers, picture) as (numbers_draft, picture_draft):
+        size = run_size(clips, rate, options, rng)
+        levels, depths = run_power(testable, rate, options, rng)
+        content = {
+            "options": {**dataclasses.asdict(options), "out": str(options.out)},
+            "sample_rate": rate,
+            "clips": len(clips),
+            "duration_s": sum(map(len, clips)) / rate,
+            "periods": PERIODS,
+            "size": [dataclasses.asdict(row) for row in size],
+            "levels": [dataclasses.asdict(row) for row in levels],
+            "depths": [dataclasses.asdict(row) for row in depths],
+        }
+        numbers_draft.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        draw_calibration(size, levels, depths, picture_draft)
+    print(f"{len(clips)} clips, {content['duration_s']:.0f} s at {rate} Hz; {len(PERIODS)} periods\n")
+    tables = (size_table(size), level_table(levels), depth_table(depths), faintest_table(levels, depths))
+    print("\n\n".join(tables))
+    print(f"\nnumbers: {numbers}   picture: {picture}")
+
+
+def _rows(results: Iterator[Row | None], bar: "tqdm[None]", step: float) -> list[Row]:
+    """Collect the rows and let the bar follow what comes between them."""
+    rows = []
+    for row in results:
+        if row is None:
+            bar.update(step)
+        else:
+            rows.append(row)
+    return rows
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit status: 0 done, 2 bad input."""
+    """Run the command line; return the exit status: 0 done, 2 bad input, 130 interrupted."""
     options = tyro.cli(Options, args=arguments)
     try:
         run(options)
     except (ValueError, OSError) as error:
-        print(f"calibrate: {error}", file=sys.stderr)
+        print(f"calibrate: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("calibrate: interrupted; nothing was written", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -234,8 +234,9 @@ def test_wrong_arguments_are_named(arguments, message: str):
 
 
 def test_what_is_no_sound_is_named():
-    with pytest.raises(ValueError, match="seconds must be above 0, got 0"):
-        probe(free(), MEL, RATE, seconds=0)
+    for seconds in (0, -1.0, math.inf, math.nan):
+        with pytest.raises(ValueError, match=f"seconds must be above 0 and finite, got {seconds}"):
+            probe(free(), MEL, RATE, seconds=seconds)
     with pytest.raises(TypeError, match=r"model must be a torch.nn.Module, got function"):
         probe(lambda x: x, MEL, RATE)
     model = free()

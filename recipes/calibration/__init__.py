@@ -1,0 +1,1 @@
+"""What `calibrate.py` measures: false alarms, power, and levels with their intervals."""
