@@ -192,7 +192,9 @@ class Meter:
         images = []
         for row, fit, decoy, found in zip(rows, fits, decoys, detected, strict=True):
             source_hz, band_hz = ((bin_hz * first, bin_hz * last) for first, last in (row.source, row.image))
-            images.append(ImageLine(row.stage, source_hz, band_hz, *fit, bool(found), *decoy))
+            # Held notes relate any band to any other: where the decoy does so too, an image is no news.
+            news = bool(found) and decoy[1] >= FALSE_DISCOVERIES
+            images.append(ImageLine(row.stage, source_hz, band_hz, *fit, news, *decoy))
         return tuple(images)
 
     def _decoy_rates(self, measured: Measured) -> tuple[float | None, float | None, float | None]:

@@ -70,7 +70,8 @@ class ImageLine:
         coherence: Length of the mean of the unit vectors between bin and image, root mean square over the band, without
             what chance gives: 0 unrelated, 1 a copy.
         p_value: Probability of so steady relations where none are.
-        detected: Whether it survives Benjamini-Hochberg at 0.01 over all images of the report.
+        detected: Whether it survives Benjamini-Hochberg at 0.01 over all images of the report, and the decoy's p is at
+            least 0.01. Held notes relate bands by themselves: of them trust neither this nor ``p_value``.
         decoy_coherence: The same of bins that no stride relates.
         decoy_p_value: Near nothing in particular, unless the sound relates its bands by itself.
     """
