@@ -431,3 +431,18 @@ def test_the_command_line_loads_no_torch():
     code = "import sys, audioup.cli; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak of memory as Linux tells it")
+def test_a_long_recording_does_not_have_to_fit_into_memory(tmp_path):
+    path, rate = tmp_path / "long.wav", 48000
+    with soundfile.SoundFile(path, "w", rate, 1, subtype="PCM_16") as file:
+        for minute in range(10):
+            file.write(noise(60, minute, rate))
+    code = f"""
+from audioup.cli import main
+main(["measure", {str(path)!r}, "--strides", "8,8,4", "--json"])
+print([line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")][0])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout.splitlines()[-1]) < 350_000  # KiB; the float64 samples of it all would take 225,000 more
