@@ -24,12 +24,14 @@ import tyro
 from calibration.depths import Depth, measure_depths
 from calibration.lines import KINDS, Level, draw_speech, measure_levels
 from calibration.picture import draw_calibration
-from calibration.size import PERIODS, Questions, Size, measure_size, quiet_meter
+from calibration.size import PERIODS, Questions, Size, measure_size
 from calibration.sounds import SOUNDS, Sound, draw_sounds
 from calibration.tables import depth_table, faintest_table, level_table, size_table
 from tqdm import tqdm
 from vocoder.checkpoint import drafts
 from vocoder.data import UnreadableClip, load_clip, open_corpus
+
+from audioup.blocks import Blocks
 
 CLIP_S = 6.0  # of a clip whose false alarms are counted: many short ones tell more than a few long ones
 
@@ -144,7 +146,7 @@ def fit_durations(options: Options, clips: Sequence[Sound], sample_rate: int) ->
     Raises:
         ValueError: If a trial is too short to be tested, or none is left.
     """
-    blocks = quiet_meter(sample_rate, (options.period,)).blocks
+    blocks = Blocks(sample_rate, options.period)
     for seconds in options.durations:
         reason = blocks.too_short(round(seconds * sample_rate)) if math.isfinite(seconds) else "infinite"
         if reason:
@@ -166,7 +168,7 @@ def run(options: Options) -> None:
     check_options(options)
     rng = np.random.default_rng(options.seed)
     clips, rate = load_recordings(options, rng)
-    blocks = quiet_meter(rate, (options.period,)).blocks
+    blocks = Blocks(rate, options.period)
     testable = [clip for clip in clips if not blocks.too_short(len(clip))]
     options = fit_durations(options, testable, rate)
     options.out.mkdir(parents=True, exist_ok=True)

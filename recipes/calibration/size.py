@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audioup.meter import Measured, Meter
+from audioup.pairing import Row
 from audioup.slowtime import Real
 from audioup.tone_report import ToneReport
 from calibration.shares import Share, share_of
@@ -130,8 +131,7 @@ class Questions:
         seen: set[tuple[int, bool]] = set()
         distinct = []
         for meter in self.meters:
-            rows = meter.blocks.pairs.rows
-            about = [(math.prod(meter.strides[row.stage :]), row.image[0] > row.image[1]) for row in rows]
+            about = [_image_about(meter, row) for row in meter.blocks.pairs.rows]
             distinct.append([which not in seen for which in about])
             seen |= set(about)
         return distinct
@@ -197,6 +197,12 @@ def measure_size(sound: str, clips: Sequence[Sound], questions: Questions) -> It
             _shares(p_value[:, ~standing_out], detected[:, ~standing_out]),
             share_of(_table(single, "decoys")[0] < 0.01) if test == "images" else None,
         )
+
+
+def _image_about(meter: Meter, row: Row) -> tuple[int, bool]:
+    """Return the product of the strides from this stage on, and whether the image lies below that rate: mirrored."""
+    product = math.prod(meter.strides[row.stage :])
+    return product, row.image[0] * product < meter.blocks.length
 
 
 def _table(said: Sequence[Sequence[dict[str, Answers]]], test: str) -> list[NDArray[Any]]:
