@@ -66,7 +66,7 @@ def _false_alarms(axes: "Axes", size: Sequence[Size], nominal: float) -> None:
     axes.axhline(nominal, color="red", lw=1, label="nominal")
     axes.set_yscale("symlog", linthresh=nominal)
     axes.set_xticks(range(len(sounds)), sounds, rotation=20)
-    axes.set(ylabel=f"share with p < {nominal:g}", title=f"false alarms at {nominal:g}, clip by clip", ylim=(0, None))
+    axes.set(ylabel=f"share with p < {nominal:g}", title=f"false alarms at {nominal:g}, clip by clip", ylim=(0, 0.5))
     axes.legend(fontsize=8)
 
 
@@ -126,7 +126,7 @@ def _bounds(axes: "Axes", levels: Sequence[Level]) -> None:
         xlabel="level of the lines, dBFS",
         ylabel="share",
         title="upper end of the 95 % interval at or above the level",
-        ylim=(0.9, 1.005),
+        ylim=(0.94, 1.003),
     )
     axes.legend(fontsize=8)
 
