@@ -13,7 +13,8 @@ from typing import Annotated, Any
 import tyro
 from tqdm import tqdm
 
-from audioup.meter import Measured, Meter
+from audioup.measured import Measured
+from audioup.meter import Meter
 from audioup.recording import Recording, find_recordings, first_seconds
 from audioup.tone_report import ToneReport
 

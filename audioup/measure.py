@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from audioup.meter import Measured, Meter
+from audioup.measured import Measured
+from audioup.meter import Meter
 from audioup.slowtime import Real
 from audioup.tone_report import ToneReport
 

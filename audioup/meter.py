@@ -6,7 +6,7 @@ together.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -15,42 +15,15 @@ from numpy.typing import NDArray
 from audioup.blocks import FAINTEST_DBFS, SHALLOWEST_DB, Blocks, PeriodSums
 from audioup.checks import check_positive
 from audioup.discoveries import benjamini_hochberg
+from audioup.measured import Channel, Measured, check_piece
 from audioup.slowtime import HALF_BANDWIDTH_HZ, ConstantSums, LineFit, Real
 from audioup.tone_report import ImageLine, ToneLine, ToneReport
 
 FALSE_DISCOVERIES = 0.01  # Benjamini-Hochberg level of what is called detected
-LOUDEST = 1000.0  # samples above are integers that were not scaled
 SMALLEST_DBFS = -200.0  # levels below are reported as this
 DECOY_PIECES = 15  # of a recording, five minutes: a rate needs no more
-SILENCE = 1e-10  # -200 dBFS: a signal that varies by less is silent or constant
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What was summed up of one clip, or of several that were added; ``period`` is None where none is testable."""
-
-    samples: int
-    clipped: int
-    tested_clips: int
-    tested_samples: int
-    energy: float
-    period: PeriodSums | None
-    decoys: tuple[PeriodSums | None, ...]
-    left_out: tuple[str, ...]
-
-    def __add__(self, other: "Measured") -> "Measured":
-        return Measured(
-            self.samples + other.samples,
-            self.clipped + other.clipped,
-            self.tested_clips + other.tested_clips,
-            self.tested_samples + other.tested_samples,
-            self.energy + other.energy,
-            _added(self.period, other.period),
-            tuple(_added(a, b) for a, b in zip(self.decoys, other.decoys, strict=True)),
-            self.left_out + other.left_out,
-        )
 
 
 class Meter:
@@ -96,12 +69,12 @@ class Meter:
         """
         if samples == 0:
             raise ValueError("audio is empty")
-        channels: list[_Channel] = []
+        channels: list[Channel] = []
         pieces = self.blocks.pieces(samples)
         for index, (start, stop) in enumerate(pieces):
             piece = read(start, stop)
-            _check(piece, start)
-            channels = channels or [_Channel(self) for _ in range(piece.shape[1])]
+            check_piece(piece, start)
+            channels = channels or [Channel(self.blocks, self.decoys) for _ in range(piece.shape[1])]
             for channel, sound in zip(channels, piece.T, strict=True):
                 channel.add(np.ascontiguousarray(sound), start, decoys=index % -(-len(pieces) // DECOY_PIECES) == 0)
         return [channel.measured() for channel in channels]
@@ -210,49 +183,6 @@ class Meter:
                 of_test.extend((fit(sums).p_value < 0.01)[distinct])
         lines, squares, modulation = (float(np.mean(of_test)) if of_test else None for of_test in flagged)
         return lines, squares, modulation
-
-
-class _Channel:
-    """One channel of one recording while it is read."""
-
-    def __init__(self, meter: Meter) -> None:
-        self.meter = meter
-        self.lowest, self.highest = math.inf, -math.inf
-        self.samples = self.clipped = 0
-        self.energy = 0.0
-        self.period: PeriodSums | None = None
-        self.decoys: list[PeriodSums | None] = [None] * len(meter.decoys)
-
-    def add(self, sound: Real, start: int, decoys: bool) -> None:
-        self.lowest, self.highest = min(self.lowest, sound.min()), max(self.highest, sound.max())
-        self.samples += len(sound)
-        self.clipped += int(np.count_nonzero(np.abs(sound) >= 1 - 2**-15))  # 16-bit files end one step below 1
-        self.energy += float(sound @ sound)
-        self.period = _added(self.period, self.meter.blocks.sums(sound, start))
-        for i, decoy in enumerate(self.meter.decoys * decoys):
-            self.decoys[i] = _added(self.decoys[i], decoy.sums(sound, start))
-
-    def measured(self) -> Measured:
-        reason = self.meter.blocks.too_short(self.samples)
-        if self.highest - self.lowest < SILENCE:
-            reason = "digital silence" if abs(self.lowest) < SILENCE else "a constant signal"
-        if reason is None:
-            return Measured(
-                self.samples, self.clipped, 1, self.samples, self.energy, self.period, tuple(self.decoys), ()
-            )
-        return Measured(self.samples, self.clipped, 0, 0, 0.0, None, (None,) * len(self.decoys), (reason,))
-
-
-def _check(piece: Real, start: int) -> None:
-    finite = np.isfinite(piece).all(1)
-    if not finite.all():
-        raise ValueError(f"audio holds NaN or infinity, first at sample {start + np.flatnonzero(~finite)[0]}")
-    if np.abs(piece).max() > LOUDEST:
-        raise ValueError(f"audio reaches {np.abs(piece).max():.3g}, but full scale is 1: divide integers by theirs")
-
-
-def _added(a: PeriodSums | None, b: PeriodSums | None) -> PeriodSums | None:
-    return a + b if a is not None and b is not None else a if b is None else b
 
 
 def _compared(line: ToneLine, other: ToneLine) -> ToneLine:

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from audioup.meter import Measured, Meter
+from audioup.measured import Measured
+from audioup.meter import Meter
 from audioup.pairing import Row
 from audioup.slowtime import Real
 from audioup.tone_report import ToneReport
