@@ -108,11 +108,9 @@ class Blocks:
         z, next_to, beside = self._at_harmonics(spectrum)
         limit = (10 ** (FAINTEST_DBFS / 20) / self.amplitude) ** 2
         limiter = 1 / np.sqrt(np.abs(z) ** 2 + beside + limit)
-        images, decoys = self.pairs.sequences(spectrum)
-        varying = frames - frames.mean(1, keepdims=True)
-        square = varying**2
-        square /= square.mean(1, keepdims=True) + 10 ** (FAINTEST_DBFS / 10)
-        v, v_next_to, v_beside = self._at_harmonics(self._spectrum(square))
+        images, decoys = self.pairs.sequences(frames)
+        square = self._normalised_square(samples)[first : first + blocks * self.length]
+        v, v_next_to, v_beside = self._at_harmonics(self._spectrum(square.reshape(blocks, self.length)))
         v_limit = (10 ** (SHALLOWEST_DB / 20) / self.amplitude) ** 2
         return PeriodSums(
             lines=line_sums(w, z, next_to, limiter),
@@ -139,6 +137,13 @@ class Blocks:
     def floor(self, sums: PeriodSums) -> Real:
         """RMS amplitude of the spectrum beside each line in one block."""
         return self.amplitude * np.sqrt(sums.floor / sums.lines.blocks)
+
+    def _normalised_square(self, samples: Real) -> Real:
+        # The mean runs along, for a level that wanders would bend each block alike if blocks were normed one by one.
+        from scipy.ndimage import uniform_filter1d
+
+        square = (samples - uniform_filter1d(samples, self.length)) ** 2
+        return square / (uniform_filter1d(square, self.length).clip(0) + 10 ** (FAINTEST_DBFS / 10))
 
     def _spectrum(self, frames: Real) -> Complex:
         return np.fft.rfft(frames * self.window) / self.window.sum()

@@ -49,7 +49,7 @@ class Meter:
         self.blocks = Blocks(sample_rate, self.period, self.strides)
         # The four nearest periods without a common factor share no harmonic with the true one, but by near coincidence.
         nearest = sorted(range(3, self.period + 12), key=lambda q: (abs(q - self.period), q))
-        self.decoys = [Blocks(sample_rate, q) for q in nearest if math.gcd(q, self.period) == 1][:4]
+        self.decoys = [Blocks(sample_rate, q) for q in [q for q in nearest if math.gcd(q, self.period) == 1][:4]]
 
     def check_length(self, samples: int) -> None:
         """Raise `ValueError` where so few samples do not even hold one period."""

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from audioup.slowtime import Complex
+from audioup.slowtime import Complex, Real
 
 BAND = (0.01, 0.45)  # of the rate that a stage starts from
-APART = 3  # bins: from here on white noise is independent in Hann bins
-DISJOINT = 4  # bins: from here on two Hann bins share no component
+APART = 4  # bins: from here on white noise is as good as independent under the window
+DISJOINT = 8  # bins: from here on two main lobes share no component
 MOST_PAIRS = 64  # of one band
 
 
@@ -42,10 +42,12 @@ class Pairs:
         images: list[int] = []
         sides: list[int] = []
         harmonic = length // math.prod(strides)  # bins from one stride harmonic to the next
+        # Far side lobes keep a phase to the edges of the block, which relates bins by itself: Hann's are too high.
+        self._window = _blackman_harris(length)
         for stage, stride in enumerate(strides):
             spacing = length // math.prod(strides[stage:])  # bins from one image to the next
             for side in (-1, 1):
-                source = _sources(length, spacing, harmonic, side) if stride > 1 else []
+                source = _sources(length, spacing, side) if stride > 1 else []
                 image = [spacing + side * f for f in source]
                 if source:
                     columns = slice(len(sources), len(sources) + len(source))
@@ -54,37 +56,49 @@ class Pairs:
                 images += image
                 sides += [side] * len(source)
         self._source, self._image, self._side = (np.array(x, dtype=np.int64) for x in (sources, images, sides))
+        # Not a multiple of the harmonics' distance off: there lie images of images.
+        off = next(o for o in range(DISJOINT, 2 * DISJOINT) if o % harmonic)
+        self._decoy = self._image + off * self._side
 
-    def sequences(self, spectrum: Complex) -> tuple[Complex, Complex]:
+    def sequences(self, frames: Real) -> tuple[Complex, Complex]:
         """Return unit values that stand still where bins are copies, and the same for decoys.
 
-        Decoys are pairs that no stride relates: the image is sought `APART` bins off. Unit values let loud moments
-        count no more than others; where a bin is empty the value is zero.
+        Decoys are pairs that no stride relates: the image is sought some bins off. Unit values let loud moments count
+        no more than others; where a bin is empty the value is zero. Two stride tones keep their phases too, but are
+        no copies: what all blocks have in common is taken off first.
 
         Args:
-            spectrum: Of blocks, shape ``(blocks, length // 2 + 1)``.
+            frames: Blocks of sound, shape ``(blocks, length)``.
 
         Returns:
             Both of shape ``(blocks, pairs)``.
         """
+        if not self.rows:
+            none = np.zeros((len(frames), 0), dtype=np.complex128)
+            return none, none
+        spectrum = np.fft.rfft(frames * self._window)
+        spectrum -= spectrum.mean(0)
         source = spectrum[:, self._source]
         # The mirrored image carries the conjugate of what it copies.
         source = _unit(np.where(self._side < 0, source, source.conj()))
-        decoy = self._image + self._side * APART
-        return source * _unit(spectrum[:, self._image]), source * _unit(spectrum[:, decoy])
+        return source * _unit(spectrum[:, self._image]), source * _unit(spectrum[:, self._decoy])
 
 
-def _sources(length: int, spacing: int, harmonic: int, side: int) -> list[int]:
-    highest = min(BAND[1] * spacing, (spacing - DISJOINT - APART) / 2)
+def _sources(length: int, spacing: int, side: int) -> list[int]:
+    decoy = 2 * DISJOINT  # at most so far from the image
+    highest = min(BAND[1] * spacing, (spacing - DISJOINT - decoy) / 2)
     if side > 0:
-        highest = min(highest, length // 2 - DISJOINT - APART - spacing)
-    found: list[int] = []
-    for f in range(max(2, math.ceil(BAND[0] * spacing)), math.floor(highest) + 1):
-        # Two stride tones keep their phases too, but are no copies: bins that hold one are left out.
-        if min(f % harmonic, -f % harmonic) > 1 and (not found or f - found[-1] >= APART):
-            found.append(f)
+        highest = min(highest, length // 2 - APART - decoy - spacing)
+    found = list(range(max(APART, math.ceil(BAND[0] * spacing)), math.floor(highest) + 1, APART))
     return found[:: max(1, math.ceil(len(found) / MOST_PAIRS))]
 
 
 def _unit(z: Complex) -> Complex:
     return z / np.maximum(np.abs(z), 1e-12)
+
+
+def _blackman_harris(length: int) -> Real:
+    """Four terms, side lobes below -92 dB (Harris, "On the use of windows for harmonic analysis", Proc. IEEE, 1978)."""
+    turn = 2 * np.pi * np.arange(length) / length
+    terms = (0.35875, -0.48829, 0.14128, -0.01168)
+    return np.asarray(sum(a * np.cos(k * turn) for k, a in enumerate(terms)))

@@ -22,7 +22,8 @@ class ToneLine:
             real recordings hold locked remainders far below their last bit that are no tone to anyone. A steady tone
             one bin (about 16 Hz) beside the harmonic is told apart and not detected.
         beyond_reference: Whether the line is detected and its interval lies above the reference's; None without one.
-        sign_changing_dbfs: Root mean square amplitude of what is locked but for its sign. A steady line counts too.
+        sign_changing_dbfs: Root mean square amplitude of what is locked but for its sign. A steady line counts too, and
+            so does what loud sound leaves by chance: an upper limit, tens of dB too high under loud speech.
         sign_changing_p_value: Of the same test on squares; 1 at Nyquist, where every square is positive.
         sign_changing: Whether that survives Benjamini-Hochberg at 0.01 over all lines, and reaches -110 dBFS.
         modulation_db: Depth by which the variance of the locally normalised sound goes up and down with this frequency,
