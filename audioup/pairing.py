@@ -16,6 +16,7 @@ BAND = (0.01, 0.45)  # of the rate that a stage starts from
 APART = 4  # bins: from here on white noise is as good as independent under the window
 DISJOINT = 8  # bins: from here on two main lobes share no component
 MOST_PAIRS = 64  # of one band
+EMPTY = 1e-12  # of a bin: what is below is rounding
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,9 @@ class Pairs:
             none = np.zeros((len(frames), 0), dtype=np.complex128)
             return none, none
         spectrum = np.fft.rfft(frames * self._window)
-        spectrum -= spectrum.mean(0)
+        # The quiet blocks tell what is common: a plain mean would carry the loud ones into all others.
+        weight = 1 / (spectrum.real**2 + spectrum.imag**2 + EMPTY**2)
+        spectrum -= (spectrum * weight).sum(0) / weight.sum(0)
         source = spectrum[:, self._source]
         # The mirrored image carries the conjugate of what it copies.
         source = _unit(np.where(self._side < 0, source, source.conj()))
@@ -94,7 +97,7 @@ def _sources(length: int, spacing: int, side: int) -> list[int]:
 
 
 def _unit(z: Complex) -> Complex:
-    return z / np.maximum(np.abs(z), 1e-12)
+    return z / np.maximum(np.abs(z), EMPTY)
 
 
 def _blackman_harris(length: int) -> Real:

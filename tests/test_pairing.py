@@ -58,9 +58,19 @@ def test_a_sharp_filter_leaves_no_image():
     assert not any(image.detected for image in measure_tones(x, RATE, (4,)).images)
 
 
-def test_two_stride_tones_are_no_image():
-    x = white(6, 0.01) + sum(sine(1000 * k, 0.01, 6 * RATE, phase=k) for k in range(1, 8))
-    assert not any(image.detected for image in measure_tones(x, RATE, (4, 2, 2)).images)
+@pytest.mark.parametrize("strides", [(4, 2, 2), (8, 8, 4)])
+def test_two_stride_tones_are_no_image(strides):
+    # With a product of 256 every fourth bin holds a tone, and a main lobe covers them all.
+    apart = RATE / np.prod(strides)
+    x = white(6, 0.01) + sum(sine(apart * k, 0.01, 6 * RATE, phase=k) for k in range(1, int(np.prod(strides) // 2)))
+    assert not any(image.p_value < 1e-4 for image in measure_tones(x, RATE, strides).images)
+
+
+def test_images_hide_neither_in_loud_moments_nor_behind_them():
+    loud = 1 + 30 * (np.arange(6 * RATE) % (2 * RATE) < RATE // 8)
+    assert not any(image.p_value < 1e-3 for image in measure_tones(white(6) * loud, RATE, (8, 4)).images)
+    copy = upsampled("nearest", 4) * loud + white(6, 1e-4, 9)
+    assert all(image.coherence > 0.9 for image in measure_tones(copy, RATE, (4,)).images)
 
 
 def test_chance_is_as_rare_as_the_p_value_says():
