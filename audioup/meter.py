@@ -7,7 +7,6 @@ together.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +21,6 @@ from audioup.tone_report import ImageLine, ToneLine, ToneReport
 FALSE_DISCOVERIES = 0.01  # Benjamini-Hochberg level of what is called detected
 SMALLEST_DBFS = -200.0  # levels below are reported as this
 DECOY_PIECES = 15  # of a recording, five minutes: a rate needs no more
-
-T = TypeVar("T")
 
 
 class Meter:

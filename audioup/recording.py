@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from glob import glob
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 import soundfile
@@ -94,7 +93,7 @@ def find_recordings(paths: Iterable[Path]) -> Iterator[tuple[Path, str | None]]:
             yield path, missing
 
 
-def first_seconds(path: Path, seconds: float, channel: int) -> "NDArray[np.floating[Any]]":
+def first_seconds(path: Path, seconds: float, channel: int) -> NDArray[np.float64]:
     """Return the beginning of one channel, shape ``(T,)``."""
     with Recording(path) as recording:
         return recording.read(0, min(recording.samples, int(seconds * recording.sample_rate)))[:, channel]
