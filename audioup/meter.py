@@ -35,18 +35,19 @@ class Meter:
     """
 
     def __init__(self, sample_rate: int, strides: Sequence[int]) -> None:
-        check_positive("sample_rate", sample_rate)
-        self.sample_rate = sample_rate
-        self.strides = tuple(int(stride) if isinstance(stride, np.integer) else stride for stride in strides)
+        # NumPy's integers are taken for Python's; everything else has to be one.
+        self.sample_rate, *rest = (int(n) if isinstance(n, np.integer) else n for n in (sample_rate, *strides))
+        check_positive("sample_rate", self.sample_rate)
+        self.strides = tuple(rest)
         for stride in self.strides:
             check_positive("every stride", stride)
         self.period = math.prod(self.strides)
         if self.period == 1:
             raise ValueError(f"the product of strides must be at least 2, got strides {self.strides}")
-        self.blocks = Blocks(sample_rate, self.period, self.strides)
+        self.blocks = Blocks(self.sample_rate, self.period, self.strides)
         # The four nearest periods without a common factor share no harmonic with the true one, but by near coincidence.
         nearest = sorted(range(3, self.period + 12), key=lambda q: (abs(q - self.period), q))
-        self.decoys = [Blocks(sample_rate, q) for q in [q for q in nearest if math.gcd(q, self.period) == 1][:4]]
+        self.decoys = [Blocks(self.sample_rate, q) for q in [q for q in nearest if math.gcd(q, self.period) == 1][:4]]
 
     def check_length(self, samples: int) -> None:
         """Raise `ValueError` where so few samples do not even hold one period."""

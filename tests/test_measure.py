@@ -164,6 +164,13 @@ def test_every_kind_of_array_gives_the_same_report():
     assert measure_tones(half, RATE, (8, 8, 4)) == measure_tones(half.double().numpy(), RATE, (8, 8, 4))
 
 
+def test_numpy_integers_are_integers():
+    x = white(1)
+    report = measure_tones(x, np.int64(RATE), np.array([8, 4]))
+    assert report == measure_tones(x, RATE, (8, 4))
+    json.dumps(report.to_dict())
+
+
 def test_the_sound_is_left_as_it_was():
     x = white(1)
     before = x.copy()
