@@ -29,7 +29,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def written(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("out")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(size, "PERIODS", (31, 257))
+        patch.setattr(size, "PERIODS", (4, 31, 257))
         arguments = ["--data", str(recordings), "--out", str(out), *QUICK, "--levels-dbfs", "-90", "-30", "-60"]
         assert calibrate.main(arguments) == 0
     return out, json.loads((out / "calibration.json").read_text())
@@ -40,11 +40,11 @@ def test_noise_is_flagged_about_as_often_as_nominal(written: tuple[Path, dict[st
     assert result["clips"] == 4
     assert len(result["size"]) == 5 * 4
     recordings = {row["test"]: row for row in result["size"] if row["sound"] == "recordings"}
-    # Of 15 + 128 harmonics, those of period 257 within 4 Hz of one of period 31 are left out.
-    hz_31, hz_257 = np.arange(1, 16) * RATE / 31, np.arange(1, 129) * RATE / 257
-    near = (np.abs(hz_257[:, None] - hz_31).min(1) <= 4).sum()
+    # Of 2 + 15 + 128 harmonics, those of period 257 within 4 Hz of one of the others are left out.
+    others = np.concatenate([np.arange(1, 3) * RATE / 4, np.arange(1, 16) * RATE / 31])
+    near = (np.abs(np.arange(1, 129)[:, None] * RATE / 257 - others).min(1) <= 4).sum()
     assert near > 0
-    assert recordings["lines"]["single"]["at_01"]["tests"] == recordings["lines"]["clips"] * (15 + 128 - near)
+    assert recordings["lines"]["single"]["at_01"]["tests"] == recordings["lines"]["clips"] * (2 + 15 + 128 - near)
     for row in recordings.values():
         low, _ = row["single"]["at_01"]["interval"]
         assert low < 0.01
@@ -82,7 +82,7 @@ def test_levels_are_told_and_bounded(written: tuple[Path, dict[str, Any]]) -> No
 def test_trials_longer_than_the_recordings_are_left_out(
     recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(size, "PERIODS", (31,))
+    monkeypatch.setattr(size, "PERIODS", (4,))
     options = ["--durations", "2", "60", "--trials", "1", "1", "--period", "64", "--size-seconds", "3"]
     levels = ["--levels-dbfs", "-30", "--depths-db", "0"]
     assert calibrate.main(["--data", str(recordings), "--out", str(tmp_path), *options, *levels]) == 0
