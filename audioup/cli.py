@@ -5,8 +5,6 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,8 +33,8 @@ class Measure:
     """
 
     files: tyro.conf.Positional[tuple[Path, ...]]
-    """Recordings (wav, flac, ogg, mp3) of at least 0.8 s, or 48 times the product of strides if longer; folders of
-    them, or patterns such as 'runs/*/audio/*.generated.wav'."""
+    """Recordings (wav, flac, ogg, mp3) of about a second, or 48 times the product of strides if longer; folders of
+    them, or patterns such as 'runs/mine/audio/*.generated.wav'. Each should be another content."""
     strides: Annotated[str, tyro.conf.arg(metavar="INT,INT,...")]
     """Upsampling factors from input to output, such as 8,8,4."""
     reference: Path | None = None
@@ -48,24 +46,18 @@ class Measure:
 
     def run(self) -> int:
         """Measure every file and print the result; return the exit status."""
-        meters = _Meters(_parse_strides(self.strides))
-        reference = None if self.reference is None else _reference(self.reference, meters)
-        files, failures = _measure_files(self.files, meters)
-        if reference is not None:
-            rate, beside = reference
-            others = sorted({f.meter.sample_rate for f in files} - {rate})
-            if others:
-                raise InputError(f"audioup: --reference has {rate} Hz, but there are recordings of {others[0]} Hz")
-        else:
-            beside = None
-        if not files:
+        strides = _parse_strides(self.strides)
+        if self.plot is not None:
+            _check_picture(self.plot)
+        reference = None if self.reference is None else _reference(self.reference, strides)
+        session = _Session(strides, reference)
+        session.measure(self.files)
+        results, failures = session.results, session.failures
+        if not results:
             raise InputError(_lines(failures) if failures else "audioup: no files given")
-        results = [
-            _Result(f, channel, f.meter.report(m, beside)) for f in files for channel, m in enumerate(f.channels)
-        ]
-        pooled = _pool(files, beside)
+        pooled = session.pooled()
         if self.json:
-            rows = [{"path": str(r.file.path), "channel": r.channel, **r.report.to_dict()} for r in results]
+            rows = [{"path": _printable(r.path), "channel": r.channel, **r.report.to_dict()} for r in results]
             together = None if pooled is None else pooled.to_dict()
             print(json.dumps({"files": rows, "pooled": together, "failures": failures}, indent=1, allow_nan=False))
         else:
@@ -78,33 +70,70 @@ class Measure:
 
 
 @dataclass
-class _File:
-    path: Path
-    meter: Meter
-    channels: list[Measured]
-
-
-@dataclass
 class _Result:
-    file: _File
+    path: Path
     channel: int
+    channels: int
     report: ToneReport
 
     @property
     def title(self) -> str:
-        return str(self.file.path) if len(self.file.channels) == 1 else f"{self.file.path}, channel {self.channel}"
+        name = _printable(self.path)
+        return name if self.channels == 1 else f"{name}, channel {self.channel}"
 
 
-class _Meters(dict[int, Meter]):
-    """One meter for each sample rate."""
+class _Session:
+    """Measures files one by one; of each only its report stays, and one sum for all of a sample rate."""
 
-    def __init__(self, strides: tuple[int, ...]) -> None:
-        super().__init__()
-        self.strides = strides
+    def __init__(self, strides: tuple[int, ...], reference: ToneReport | None) -> None:
+        self.strides, self.reference = strides, reference
+        self.results: list[_Result] = []
+        self.failures: list[dict[str, str]] = []
+        self._meters: dict[int, Meter] = {}
+        self._sums: dict[int, Measured] = {}
+        self._summed: set[Path] = set()
 
-    def __missing__(self, sample_rate: int) -> Meter:
-        self[sample_rate] = meter = Meter(sample_rate, self.strides)
-        return meter
+    def measure(self, paths: Sequence[Path]) -> None:
+        """Measure files, and what is in folders and patterns."""
+        with tqdm(unit="s", unit_scale=True, disable=None, leave=False, desc="measuring") as bar:  # at a terminal only
+            for path, missing in list(find_recordings(paths)):
+                try:
+                    if missing is not None:
+                        raise ValueError(missing)
+                    self._measure(path, bar)
+                except (OSError, ValueError) as error:
+                    self.failures.append({"path": _printable(path), "error": str(error)})
+
+    def pooled(self) -> ToneReport | None:
+        """Report on all files together; None where they have different sample rates."""
+        if len(self._sums) != 1:
+            return None
+        ((rate, measured),) = self._sums.items()
+        return self._meters[rate].report(measured, self.reference)
+
+    def _measure(self, path: Path, bar: "tqdm[Any]") -> None:
+        with Recording(path) as recording:
+            rate = recording.sample_rate
+            if self.reference is not None and rate != self.reference.sample_rate:
+                raise ValueError(f"its sample rate is {rate} Hz, that of --reference {self.reference.sample_rate} Hz")
+            if rate not in self._meters:
+                self._meters[rate] = Meter(rate, self.strides)
+            meter = self._meters[rate]
+            bar.total = (bar.total or 0) + recording.samples / rate
+
+            def read(start: int, stop: int) -> Any:
+                bar.update((stop - start) / rate)
+                return recording.read(start, stop)
+
+            meter.check_length(recording.samples or meter.period)  # an empty one is told as such
+            channels = meter.measure(read, recording.samples)
+        for channel, measured in enumerate(channels):
+            report = meter.report(measured, self.reference)
+            self.results.append(_Result(path, channel, len(channels), report))
+        # Channels of one recording, or a file named twice, are not independent evidence: the first of each counts.
+        if path.resolve() not in self._summed:
+            self._summed.add(path.resolve())
+            self._sums[rate] = self._sums[rate] + channels[0] if rate in self._sums else channels[0]
 
 
 def _parse_strides(text: str) -> tuple[int, ...]:
@@ -117,51 +146,15 @@ def _parse_strides(text: str) -> tuple[int, ...]:
     return strides
 
 
-def _measure_files(paths: Sequence[Path], meters: _Meters) -> tuple[list[_File], list[dict[str, str]]]:
-    files, failures = [], []
-    with tqdm(unit="s", unit_scale=True, disable=None, leave=False, desc="measuring") as bar:  # at a terminal only
-        for path, missing in list(find_recordings(paths)):
-            try:
-                if missing is not None:
-                    raise ValueError(missing)
-                files.append(_measure_file(path, meters, bar))
-            except (OSError, ValueError) as error:
-                failures.append({"path": str(path), "error": str(error)})
-    return files, failures
-
-
-def _measure_file(path: Path, meters: _Meters, bar: "tqdm[Any]") -> _File:
-    with Recording(path) as recording:
-        meter = meters[recording.sample_rate]
-        bar.total = (bar.total or 0) + recording.samples / recording.sample_rate
-
-        def read(start: int, stop: int) -> Any:
-            bar.update((stop - start) / recording.sample_rate)
-            return recording.read(start, stop)
-
-        channels = meter.measure(read, recording.samples)
-        meter.check_length(recording.samples)
-        return _File(path, meter, channels)
-
-
-def _reference(path: Path, meters: _Meters) -> tuple[int, ToneReport]:
-    files, failures = _measure_files([path], meters)
-    if failures:
-        raise InputError(_lines(failures))
-    report = _pool(files, None)
+def _reference(path: Path, strides: tuple[int, ...]) -> ToneReport:
+    session = _Session(strides, None)
+    session.measure([path])
+    if session.failures:
+        raise InputError(_lines(session.failures))
+    report = session.pooled()
     if report is None:
-        raise InputError(f"audioup: --reference {path} holds recordings of different sample rates")
-    return report.sample_rate, report
-
-
-def _pool(files: Sequence[_File], reference: ToneReport | None) -> ToneReport | None:
-    # Channels of one recording, or a file named twice, are not independent evidence: the first of each is pooled.
-    first = {f.path.resolve(): f for f in files}.values()
-    meters = {f.meter.sample_rate: f.meter for f in first}
-    if len(meters) > 1:
-        return None
-    (meter,) = meters.values()
-    return meter.report(reduce(add, [f.channels[0] for f in first]), reference)
+        raise InputError(f"audioup: --reference {_printable(path)} holds recordings of different sample rates")
+    return report
 
 
 def _print(results: Sequence[_Result], pooled: ToneReport | None) -> None:
@@ -173,13 +166,23 @@ def _print(results: Sequence[_Result], pooled: ToneReport | None) -> None:
         print(f"all files together\n{pooled}")
 
 
+def _printable(path: Path) -> str:
+    """Return the name of a file, whatever bytes are in it."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def _lines(failures: Sequence[dict[str, str]]) -> str:
     return "\n".join(f"audioup: {failure['path']}: {failure['error']}" for failure in failures)
 
 
-def _plot(results: Sequence[_Result], path: Path) -> None:
-    if not path.suffix:
+def _check_picture(path: Path) -> None:
+    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise InputError(f"audioup: --plot must end in .png, .svg or .pdf, got {str(path)!r}")
+    if path.is_dir() or not path.parent.is_dir():
+        raise InputError(f"audioup: --plot {path}: {'a folder' if path.is_dir() else 'no such folder'}")
+
+
+def _plot(results: Sequence[_Result], path: Path) -> None:
     try:
         from audioup.plot import LONGEST_S, Panel, plot_tones
     except ImportError as error:
@@ -187,9 +190,7 @@ def _plot(results: Sequence[_Result], path: Path) -> None:
     if len(results) > MOST_PANELS:
         print(f"audioup: --plot shows the first {MOST_PANELS} of {len(results)}", file=sys.stderr)
     try:
-        panels = [
-            Panel(r.title, first_seconds(r.file.path, LONGEST_S, r.channel), r.report) for r in results[:MOST_PANELS]
-        ]
+        panels = [Panel(r.title, first_seconds(r.path, LONGEST_S, r.channel), r.report) for r in results[:MOST_PANELS]]
         plot_tones(panels, path)
     except (OSError, ValueError) as error:
         raise InputError(f"audioup: --plot {path}: {error}") from None

@@ -5,8 +5,9 @@ together.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import count, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,10 @@ from audioup.slowtime import HALF_BANDWIDTH_HZ, ConstantSums, LineFit, Real
 from audioup.tone_report import ImageLine, ToneLine, ToneReport
 
 FALSE_DISCOVERIES = 0.01  # Benjamini-Hochberg level of what is called detected
+OFTEN, FEW_DECOYS = 0.05, 32  # a share of decoys that is no chance, where there are enough of them
+MAINS_HZ, HIGHEST_HUM_HZ = (50, 60), 3000
 SMALLEST_DBFS = -200.0  # levels below are reported as this
+LONGEST_PERIOD = 2**20  # samples: no generator has frames of a minute
 DECOY_PIECES = 15  # of a recording, five minutes: a rate needs no more
 
 
@@ -42,12 +46,10 @@ class Meter:
         for stride in self.strides:
             check_positive("every stride", stride)
         self.period = math.prod(self.strides)
-        if self.period == 1:
-            raise ValueError(f"the product of strides must be at least 2, got strides {self.strides}")
+        if not 2 <= self.period <= LONGEST_PERIOD:
+            raise ValueError(f"the product of strides must be from 2 to {LONGEST_PERIOD}, got strides {self.strides}")
         self.blocks = Blocks(self.sample_rate, self.period, self.strides)
-        # The four nearest periods without a common factor share no harmonic with the true one, but by near coincidence.
-        nearest = sorted(range(3, self.period + 12), key=lambda q: (abs(q - self.period), q))
-        self.decoys = [Blocks(self.sample_rate, q) for q in [q for q in nearest if math.gcd(q, self.period) == 1][:4]]
+        self.decoys = [Blocks(self.sample_rate, q) for q in islice(_unrelated(self.period), 4)]
 
     def check_length(self, samples: int) -> None:
         """Raise `ValueError` where so few samples do not even hold one period."""
@@ -92,12 +94,14 @@ class Meter:
                 lines = [_compared(line, other) for line, other in zip(lines, reference.lines, strict=True)]
             elif reference is not None:
                 notes.append(f"the reference is {reference.verdict}")
-            rates, verdict = self._decoy_rates(measured), _verdict(lines)
+            rates, verdict = self._decoy_rates(measured), _verdict(lines, reference)
+            notes += _hum(lines)
             if measured.left_out:
                 notes.append(f"{len(measured.left_out)} clips left out: {measured.left_out[0]}")
-            if rates[0] is not None and rates[0] > 0.05:
+            if any(rate is not None and rate > OFTEN for rate in rates) and self.period >= FEW_DECOYS:
                 notes.append(
-                    "decoys are flagged often: the sound holds steady tones of its own, lines may be among them"
+                    "decoys are flagged often: the sound holds steady tones of its own, or clips of the same content; "
+                    "lines may be among them"
                 )
         duration_s = measured.samples / self.sample_rate
         return ToneReport(
@@ -183,19 +187,41 @@ class Meter:
         return lines, squares, modulation
 
 
+def _unrelated(period: int) -> Iterator[int]:
+    """Yield periods from 3 on that share no harmonic with this one, but by near coincidence, the nearest first."""
+    for distance in count(1):
+        for q in (period - distance, period + distance):
+            if q >= 3 and math.gcd(q, period) == 1:
+                yield q
+
+
 def _compared(line: ToneLine, other: ToneLine) -> ToneLine:
-    return replace(line, beyond_reference=line.detected and line.interval_dbfs[0] > other.interval_dbfs[1])
+    """Say whether a line is beyond the reference's; a reference too loud or too short to tell does not acquit it."""
+    beyond = line.interval_dbfs[0] > other.interval_dbfs[1]
+    decided = not line.detected or beyond or other.detected
+    return replace(line, beyond_reference=line.detected and beyond if decided else None)
 
 
-def _verdict(lines: Sequence[ToneLine]) -> str:
+def _verdict(lines: Sequence[ToneLine], reference: ToneReport | None) -> str:
+    held = {line.frequency_hz for line in reference.lines if line.sign_changing} if reference else set()
     found = [line for line in lines if line.detected]
-    if found:
-        beyond = any(line.beyond_reference in (True, None) for line in found)
-        return "tones" if beyond else "tones, none beyond the reference"
-    if any(line.sign_changing for line in lines):
+    if any(line.beyond_reference is not False for line in found):
+        return "tones"
+    changing = [line for line in lines if line.sign_changing and not line.detected]
+    if any(line.frequency_hz not in held for line in changing):
         return "tones that change sign"
+    if found or changing:
+        return "tones, none beyond the reference"
     highest = max(line.interval_dbfs[1] for line in lines)
     return f"clean below {math.ceil(highest * 10) / 10:.1f} dBFS"
+
+
+def _hum(lines: Sequence[ToneLine]) -> list[str]:
+    found = [line.frequency_hz for line in lines if line.detected]
+    if len(found) < 3 or max(found) > HIGHEST_HUM_HZ:
+        return []
+    mains = [hz for hz in MAINS_HZ if all(abs(f - hz * round(f / hz)) < 0.1 for f in found)]
+    return [f"all tones lie on multiples of {hz} Hz: mains hum has them too, and decoys do not show it" for hz in mains]
 
 
 def _coherence(sums: ConstantSums, columns: slice) -> tuple[float, float]:
@@ -210,7 +236,8 @@ def _coherence(sums: ConstantSums, columns: slice) -> tuple[float, float]:
 
 
 def _discoveries(fit: LineFit) -> NDArray[np.bool_]:
-    return fit.here & benjamini_hochberg(fit.p_value, FALSE_DISCOVERIES)
+    # What stands in the next bin is no discovery, and must not make room for others.
+    return benjamini_hochberg(np.where(fit.here, fit.p_value, 1.0), FALSE_DISCOVERIES)
 
 
 def _db(amplitude: float) -> float:

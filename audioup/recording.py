@@ -1,5 +1,6 @@
 """Sound files, read piece by piece: an hour never has to fit into memory."""
 
+import re
 from collections.abc import Iterable, Iterator
 from glob import glob
 from pathlib import Path
@@ -10,6 +11,7 @@ import soundfile
 from numpy.typing import NDArray
 from typing_extensions import Self
 
+STREAM = 2**31 - 2**16  # bytes: a header that promises more was written before the end was known
 UNKNOWN = 2**48  # more samples than any file holds: the header of a stream does not know
 
 
@@ -31,6 +33,9 @@ class Recording:
             self._sound = soundfile.SoundFile(self._bytes)
             self.sample_rate, self.channels = int(self._sound.samplerate), int(self._sound.channels)
             self.samples = int(self._sound.frames)
+            promised = re.search(r"data : (\d+) \(should be (\d+)\)", self._sound.extra_info)
+            if promised and int(promised[2]) < int(promised[1]) < STREAM:
+                raise ValueError(f"cut off: it ends after {promised[2]} of the {promised[1]} bytes it promises")
             if self.samples > UNKNOWN:
                 raise ValueError("written as a stream, it does not say how long it is; convert it to wav first")
         except soundfile.LibsndfileError as error:
@@ -82,7 +87,10 @@ def find_recordings(paths: Iterable[Path]) -> Iterator[tuple[Path, str | None]]:
             found = [file for file in path.rglob("*") if file.suffix.lower() in suffixes and file.is_file()]
             missing = "no recording in this folder"
         elif not path.exists() and any(sign in str(path) for sign in "*?["):
-            found = [file for match in glob(str(path), recursive=True) if (file := Path(match)).is_file()]
+            matches = [file for match in glob(str(path), recursive=True) if (file := Path(match)).is_file()]
+            found = list(
+                {file.resolve(): file for file in sorted(matches, reverse=True)}.values()
+            )  # links may go round
             missing = "no file matches"
         else:
             yield path, None

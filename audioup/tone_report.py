@@ -21,13 +21,15 @@ class ToneLine:
         detected: Whether it survives Benjamini-Hochberg at 0.01 over all lines of the report, and reaches -110 dBFS:
             real recordings hold locked remainders far below their last bit that are no tone to anyone. A steady tone
             one bin (about 16 Hz) beside the harmonic is told apart and not detected.
-        beyond_reference: Whether the line is detected and its interval lies above the reference's; None without one.
+        beyond_reference: Whether the line is detected and its interval lies above the reference's; None without one,
+            and where the reference has no line there, but is too loud or too short to exclude one.
         sign_changing_dbfs: Root mean square amplitude of what is locked but for its sign. A steady line counts too, and
             so does what loud sound leaves by chance: an upper limit, tens of dB too high under loud speech.
         sign_changing_p_value: Of the same test on squares; 1 at Nyquist, where every square is positive.
         sign_changing: Whether that survives Benjamini-Hochberg at 0.01 over all lines, and reaches -110 dBFS.
         modulation_db: Depth by which the variance of the locally normalised sound goes up and down with this frequency,
-            ``2 |DFT V|_k / sum V`` for the mean square ``V`` at each phase (one-sided at Nyquist); 0 dB is full.
+            ``2 |DFT V|_k / sum V`` for the mean square ``V`` at each phase (one-sided at Nyquist). Steady tones do it
+            too, at the sums and differences of their frequencies.
         modulation_p_value: Of the same test on the square of the sound.
         modulated: Whether that survives Benjamini-Hochberg at 0.01 over all lines, and reaches -80 dB.
     """
@@ -98,12 +100,13 @@ class ToneReport:
         strides: As given, input to output.
         lines: One per distinct harmonic up to and including Nyquist, by frequency; empty when not testable.
         images: One per stage and side, where blocks are long enough to tell bin and image apart.
-        decoy_rate: Share of harmonics of unrelated periods with p < 0.01 (near 0.01 unless the sound itself holds
-            steady tones), or None where nothing could be tested.
+        decoy_rate: Share of harmonics of unrelated periods with p < 0.01, near 0.01 unless the sound itself holds
+            steady tones; None where nothing could be tested. What repeats in a round number of samples, as mains hum
+            does, may share harmonics with the strides and none with a decoy.
         sign_changing_decoy_rate: The same of the test on squares.
         modulation_decoy_rate: The same of the test for modulated noise.
         verdict: ``"tones"``, ``"tones, none beyond the reference"``, ``"tones that change sign"``, ``"clean below X
-            dBFS"`` (X bounds every line from above) or ``"not testable: why"``.
+            dBFS"`` (X bounds every steady line from above) or ``"not testable: why"``.
         notes: What a reader should know besides, such as clipping.
         reference: The report of the reference recording, or None.
     """

@@ -1,6 +1,7 @@
 """The command line: what it prints, what it writes, and how it says no."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -312,18 +313,39 @@ def test_plot_has_one_row_per_channel(run, folder):
 
 
 @pytest.mark.parametrize(
-    ("path", "why"), [("nowhere/x.png", "No such file"), ("x.unknown", "unknown"), ("folder.wav", "")]
+    ("path", "why"),
+    [("nowhere/x.png", "no such folder"), ("x.unknown", "must end in .png"), ("x", "must end in .png")],
 )
-def test_picture_that_cannot_be_written_is_one_line_after_the_result(run, folder, path, why):
-    options = ("--json",) if path == "x.unknown" else ()
-    status, out, err = run("tone.wav", "--strides", "8", "--plot", path, *options)
-    assert status == 2
-    assert out == run("tone.wav", "--strides", "8", *options)[1] != ""
-    assert err.count("\n") == 1
-    assert err.startswith(f"audioup: --plot {path}: ")
+def test_picture_that_cannot_be_written_is_one_line_before_anything_is_measured(run, folder, path, why):
+    status, out, err = run("tone.wav", "--strides", "8", "--plot", path)
+    assert (status, out, err.count("\n")) == (2, "", 1)
     assert why in err
-    assert not (folder / "nowhere").exists()
-    assert not (folder / "x.unknown").exists()
+    assert not (folder / path).exists()
+
+
+def test_a_folder_is_no_picture(run, tmp_path):
+    (tmp_path / "x.png").mkdir()
+    status, out, err = run("tone.wav", "--strides", "8", "--plot", str(tmp_path / "x.png"))
+    assert (status, out, err) == (2, "", f"audioup: --plot {tmp_path / 'x.png'}: a folder\n")
+
+
+def test_any_file_name_can_be_printed(run, tmp_path):
+    name = b"bad\xff.wav"
+    path = Path(tmp_path, os.fsdecode(name))
+    try:
+        path.write_bytes(Path("tone.wav").read_bytes())
+    except OSError:
+        pytest.skip("this file system has no such names")
+    status, out, _ = run(str(path), "--strides", "8", "--json")
+    (file,) = json.loads(out)["files"]
+    assert (status, file["path"]) == (0, f"{tmp_path}/bad\\xff.wav")
+
+
+@pytest.mark.parametrize("strides", ["1000000000,1000000000", "2097152"])
+def test_huge_strides_are_one_line(run, strides):
+    status, out, err = run("tone.wav", "--strides", strides)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "the product of strides must be from 2 to 1048576" in err
 
 
 # --- processes ---
@@ -409,7 +431,7 @@ def test_lines_of_the_reference_are_told_apart(run):
     [
         ("missing.wav", "missing.wav: no such file"),
         ("nan.wav", "nan.wav: audio holds NaN"),
-        ("clean24k.wav", "--reference has 24000 Hz, but there are recordings of 16000 Hz"),
+        ("clean24k.wav", "its sample rate is 16000 Hz, that of --reference 24000 Hz"),
     ],
 )
 def test_a_bad_reference_is_one_line_and_status_2(run, folder, reference, why):

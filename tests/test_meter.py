@@ -98,3 +98,42 @@ def test_a_reference_that_cannot_be_tested_is_named():
     assert report.notes == ("the reference is not testable: digital silence",)
     silent = measure_tones(np.zeros(RATE), RATE, (8,), reference=speech_and_tone(0))
     assert silent.verdict == "not testable: digital silence"
+
+
+def test_a_reference_too_loud_to_tell_acquits_nobody():
+    x = white(20, 0.01) + sine(2000, 10 ** (-45 / 20), 20 * RATE)
+    report = measure_tones(x, RATE, (8, 8, 4), reference=white(1, 0.3))
+    assert line_at(report, 2000).detected
+    assert line_at(report, 2000).beyond_reference is None
+    assert report.verdict == "tones"
+
+
+def test_lines_that_change_sign_are_compared_too():
+    signs = np.repeat(np.random.default_rng(0).choice([-1.0, 1.0], size=60), RATE // 10)
+    changing = signs * sine(2000, 0.01, 6 * RATE)
+    one, other = white(6, 0.01, 1) + changing, white(6, 0.01, 2) + changing
+    assert measure_tones(one, RATE, (8,)).verdict == "tones that change sign"
+    assert measure_tones(one, RATE, (8,), reference=other).verdict == "tones, none beyond the reference"
+    steady = [white(6, 0.01, seed) + sine(4000, 0.01, 6 * RATE) for seed in (3, 4)]
+    assert measure_tones(steady[0] + changing, RATE, (8,), reference=steady[1]).verdict == "tones that change sign"
+
+
+# --- what is no stride tone ---
+
+
+def test_tones_one_bin_off_make_no_room_for_false_ones():
+    n, false = np.arange(6 * RATE), 0
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        beside = sum(np.sin(2 * np.pi * (62.5 * k + 15.625) * n / RATE + rng.uniform(0, 6)) for k in range(1, 100))
+        report = measure_tones(0.02 * rng.standard_normal(len(n)) + 0.003 * beside, RATE, (8, 8, 4))
+        false += any(line.detected for line in report.lines)
+    assert false <= 1
+
+
+def test_mains_hum_on_the_harmonics_is_named():
+    rng, n = np.random.default_rng(0), np.arange(10 * 48000)
+    hum = sum(0.02 / k * np.sin(2 * np.pi * 50 * k * n / 48000 + rng.uniform(0, 6)) for k in range(1, 30))
+    report = measure_tones(hum + 0.003 * rng.standard_normal(len(n)), 48000, (8, 8, 5))
+    assert report.verdict == "tones"  # it cannot be told apart, so it is said
+    assert "all tones lie on multiples of 50 Hz: mains hum has them too, and decoys do not show it" in report.notes

@@ -1,7 +1,9 @@
 """The package: public names, and when they are loaded."""
 
 import ast
+import copy
 import importlib
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -47,3 +49,8 @@ def test_import_alone_loads_neither_torch_nor_numpy():
     code = "import sys, audioup; print({'torch', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_the_package_is_copied_and_pickled_as_modules_are():
+    assert copy.deepcopy(audioup) is audioup
+    assert pickle.loads(pickle.dumps(audioup)) is audioup

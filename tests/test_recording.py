@@ -83,3 +83,25 @@ def test_folders_and_patterns_become_their_files(tmp_path, monkeypatch):
     assert found("missing.wav", "b/notes.txt") == [("missing.wav", None), ("b/notes.txt", None)]
     Path("[1].wav").touch()
     assert found("[1].wav") == [("[1].wav", None)]  # a file of that name is no pattern
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+def test_a_wav_that_ends_too_early_is_refused_and_a_streamed_one_is_not(tmp_path, subtype):
+    path = tmp_path / "x.wav"
+    soundfile.write(path, X[:, 0], RATE, subtype=subtype)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="cut off: it ends after"):
+        Recording(path)
+    at = whole.index(b"data") + 4
+    path.write_bytes(whole[:4] + b"\xff" * 4 + whole[8:at] + b"\xff" * 4 + whole[at + 4 :])
+    with Recording(path) as recording:
+        assert recording.samples == 2 * RATE
+
+
+def test_links_that_go_round_are_followed_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("d").mkdir()
+    Path("d/a.wav").touch()
+    Path("d/loop").symlink_to(tmp_path / "d", target_is_directory=True)
+    assert [str(path) for path, _ in find_recordings([Path("d/**/*.wav")])] == ["d/a.wav"]
