@@ -1,7 +1,8 @@
 """An assertion for the tests of whoever trains or ships a generator: that it leaves no stride tone above a level."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -16,11 +17,12 @@ def assert_tone_free(
     sample_rate: int,
     strides: Sequence[int] | None = None,
     inputs: Tensor | Sequence[Tensor] | None = None,
+    call: Callable[[Tensor], Any] | None = None,
 ) -> ToneReport:
     """Fail unless every stride line is certified to lie below a level.
 
     Clean is an upper bound below the level, not a test that found nothing: too little sound fails as well. Of a model
-    only its sound on real inputs is asked for; a constant certifies nothing.
+    only its sound on real inputs counts; a constant certifies nothing.
 
     Args:
         model_or_audio: A generator, or sound that one made, as `audioup.measure_tones` takes it: from the generator's
@@ -29,6 +31,7 @@ def assert_tone_free(
         sample_rate: Of the sound, in Hz.
         strides: Of sound: the upsampling factors from input to output. A model's own are found.
         inputs: Of a model: held-out inputs that differ in length only, as `audioup.probe` takes them.
+        call: Of a model: runs it on one input, where ``model(x)`` would not do. Of several channels it has to give one.
 
     Returns:
         The report, to look at what lies below. It also has lines that change sign and modulated noise, which have no
@@ -59,7 +62,9 @@ def assert_tone_free(
             raise TypeError("a model takes inputs, held out and real, and no strides: they are found")
         from audioup.probe import probe
 
-        probed = probe(model_or_audio, inputs, sample_rate, attribute=False)
+        probed = probe(model_or_audio, inputs, sample_rate, call=call, attribute=False)
+        if probed.channels > 1:
+            raise ValueError(f"the sound has {probed.channels} channels: have `call` return one at a time")
         report = probed.real
         stages = [f"{stage.position}, {stage.name} ({stage.kind}, stride {stage.stride})" for stage in probed.stages]
     else:

@@ -100,7 +100,8 @@ def attribute_lines(
     stages: Sequence[Stage],
     before: ToneReport,
     sounds: Sounds,
-    run: Run,
+    runs: Sequence[Run],
+    short: Run,
 ) -> Attribution:
     """Hold one stage after the other at order 1 and measure how far the detected lines fall.
 
@@ -108,33 +109,42 @@ def attribute_lines(
         model: The model.
         stages: From input to output.
         before: What was measured on ``sounds``, with at least one line detected.
-        sounds: What ``run`` gives with the model as it is.
-        run: Runs the model.
-
-    Raises:
-        ValueError: If a sound cannot be measured any more.
+        sounds: What ``runs`` give, one after the other, with the model as it is.
+        runs: Run the model on one input each.
+        short: Runs it on a short one.
     """
     detected = sorted((line for line in before.lines if line.detected), key=lambda line: -line.level_dbfs)[:MOST_LINES]
-    trials = tuple(_trial(model, stage, detected, before, sounds, run) for stage in reversed(stages))
+    trials = tuple(_trial(model, stage, detected, before, sounds, runs, short) for stage in reversed(stages))
     return Attribution(
         tuple(line.frequency_hz for line in detected), tuple(line.level_dbfs for line in detected), trials
     )
 
 
 def _trial(
-    model: nn.Module, stage: Stage, detected: Sequence[ToneLine], before: ToneReport, sounds: Sounds, run: Run
+    model: nn.Module,
+    stage: Stage,
+    detected: Sequence[ToneLine],
+    before: ToneReport,
+    sounds: Sounds,
+    runs: Sequence[Run],
+    short: Run,
 ) -> Trial:
-    intervention = Intervention(model, stage, run)
-    changed: Sounds | None = intervention(run) if intervention.possible else None
-    orders, reasons = intervention.orders, list(intervention.reasons)
     head = (stage.name, stage.kind, stage.position or 0, stage.stride)
+    changed: Sounds | None = None
+    try:
+        intervention = Intervention(model, stage, short)
+        if intervention.possible:
+            changed = [sound for run in runs for sound in intervention(run)]
+            after = measure_tones(changed, before.sample_rate, before.strides)
+    except ValueError as error:
+        return Trial(*head, False, (), (), (), None, f"could not be tried: {error}")
+    orders, reasons = intervention.orders, list(intervention.reasons)
     if not orders:
         return Trial(*head, False, (), (), (), None, f"could not be held at order 1: {'; '.join(reasons)}")
     if changed is None or min(orders) >= 1:
         order = f"is of order {min(orders)} already{', or more' * (changed is None)}"
         nothing = (0.0,) * len(detected), (False,) * len(detected)
         return Trial(*head, False, (), *nothing, None, "; ".join([order, *reasons]))
-    after = measure_tones(changed, before.sample_rate, before.strides)
     lines = {line.frequency_hz: line for line in after.lines}
     change = _change_db(sounds, changed)
     if not lines:

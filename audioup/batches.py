@@ -78,8 +78,9 @@ def locked_lines(audio: Tensor, strides: Sequence[int]) -> LockedLines:
 class RunningLines(nn.Module):
     """Average what batches have in common: ``momentum`` of what was before, the rest of this batch.
 
-    In the first batches it is the plain mean. Means run in training mode only. They are buffers, so that a state dict
-    resumes them to the bit, and are taken over all processes where ``torch.distributed`` runs.
+    In the first batches it is the plain mean. Means run in training mode only, where they are taken over all processes
+    if ``torch.distributed`` runs; a batch that is not finite is passed over. They are buffers, so that a state dict
+    resumes them to the bit.
 
     Args:
         strides: Upsampling factors from input to output.
@@ -121,7 +122,7 @@ class RunningLines(nn.Module):
         The gradient passes through this batch's lines, and through those of this process, as if they were all: averaged
         over processes, gradients are those of one large batch.
         """
-        now = _over_processes(found)
+        now = _over_processes(found) if self.training else found
         momentum = (self.batches / (self.batches + 1)).clamp(max=self.momentum)
         before, rest = self.means(), 1 - momentum
         found = LockedLines(
@@ -131,10 +132,12 @@ class RunningLines(nn.Module):
         )
         if self.training:
             with torch.no_grad():
-                self.lines.copy_(torch.view_as_real(found.lines))
-                self.variance.copy_(found.variance)
-                self.power.copy_(found.power)
-                self.batches += 1
+                # One batch that is not finite, as mixed precision has and skips, must not spoil all that follow.
+                good = now.power.isfinite().all() & torch.view_as_real(now.lines).isfinite().all()
+                for mean, value in zip((self.lines, self.variance, self.power), found, strict=True):
+                    value = torch.view_as_real(value) if value.is_complex() else value
+                    mean.copy_(torch.where(good, value.to(mean), mean))
+                self.batches += good
         return found
 
     def means(self) -> LockedLines:

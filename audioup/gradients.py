@@ -70,7 +70,7 @@ def gradient_tones(
         raise ValueError(f"input must be floating point, got {input.dtype}")
     with torch.inference_mode(False), torch.enable_grad():
         x = input.detach().clone().requires_grad_()
-        output = module(x)
+        output = module(x.clone())  # for modules that write into their input
         value = sum(_tensors(output), x.new_zeros(())) if objective is None else objective(output)
         if not isinstance(value, Tensor) or value.numel() != 1 or not value.is_floating_point():
             what = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__

@@ -31,7 +31,8 @@ class Intervention:
     Args:
         model: The model.
         stage: Found by `audioup.stages.find_stages`.
-        run: Runs the model on any input, to see where the channels go that a pixel shuffle interleaves.
+        run: Runs the model on any input, best a short one, to count its calls and to see where the channels go that a
+            pixel shuffle interleaves.
 
     Attributes:
         orders: Regularity order of each kernel that was met, before it was projected; 1 stands for 1 or more where
@@ -50,6 +51,9 @@ class Intervention:
                 self._prepare(rise, run)
             except ValueError as error:
                 self._refuse(rise, error)
+        with Watch(model) as watch:
+            run()
+        self._calls = watch.times
 
     @property
     def possible(self) -> bool:
@@ -57,10 +61,10 @@ class Intervention:
         return bool(self._changes or self._forwards)
 
     def __call__(self, run: Run) -> Any:
-        """Run with the stage held at order 1 and return what ``run`` returns.
+        """Run once, on one input, with the stage held at order 1, and return what ``run`` returns.
 
         Raises:
-            ValueError: If a call that was to change does not happen.
+            ValueError: If the calls that are to change are not made as often as before.
         """
         for module, forward in self._forwards.items():
             vars(module)["forward"] = forward
@@ -70,8 +74,10 @@ class Intervention:
         finally:
             for module in self._forwards:
                 del vars(module)["forward"]
-        if missing := sorted(set(self._changes) - watch.changed):
-            raise ValueError(f"calls seen on a short input are not made on this one: {missing}")
+        for call in self._changes:
+            now, before = (times[call.module, call.function] for times in (watch.times, self._calls))
+            if now != before:
+                raise ValueError(f"{call.function} in {call.module!r} runs {now} times, and {before} on a short input")
         return output
 
     def _refuse(self, rise: Rise, error: ValueError) -> None:
@@ -122,7 +128,7 @@ class Intervention:
         # bias for all phases is left, as another would be a line by itself.
         def change(
             function: Callable[..., Tensor],
-            x: Tensor,
+            input: Tensor,
             weight: Tensor,
             bias: Tensor | None = None,
             *given: Any,
@@ -132,7 +138,7 @@ class Intervention:
             group = phases * (given[3] if len(given) > 3 else named.get("groups", 1)) // len(weight)
             if (group != group[:, :1]).any():
                 self._refuse(rise, Unsuitable("the groups of its convolution divide the phases"))
-                return function(x, weight, bias, *given, **named)
+                return function(input, weight, bias, *given, **named)
             gains = each.mean(axis, keepdim=True) if weight.dim() > 2 else each
             excess = gains - gains.mean(1, keepdim=True)
             flat = excess.norm() <= 4 * torch.finfo(weight.dtype).eps * each.norm()
@@ -144,7 +150,7 @@ class Intervention:
                 bias = bias.clone()
                 bias[phases] = mean.expand_as(phases)
             self.orders.append(int(flat))
-            return function(x, weight, bias, *given, **named)
+            return function(input, weight, bias, *given, **named)
 
         return change
 

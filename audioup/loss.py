@@ -56,6 +56,9 @@ class StrideToneLoss(nn.Module):
     `stride_tone_loss` with the running means of `audioup.batches.RunningLines`, which tell fainter lines from chance.
     Its state dict resumes training to the bit.
 
+    The gradient passes through this batch as if it were all there is: it is ``1 / (1 - momentum)`` times, 10 times by
+    default, that of the value returned, which forgets as slowly as the mean.
+
     Beside layers of a regularity order it removes what a nonlinearity still makes of signals that vary. Without such
     layers it is up against kernels that make a line of everything.
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from audioup.batches import RunningLines, check_period, locked_lines
 from audioup.checks import check_positive
 from audioup.layer import UpsamplingLayer
+from audioup.source import Unsuitable, visible_weight
 from audioup.tones import tonal_fraction
 
 SMALLEST_DB = -200.0  # levels below are reported as this
@@ -64,12 +65,13 @@ class ToneMonitor(nn.Module):
 
     @torch.no_grad()
     def update(self, audio: Tensor) -> None:
-        """Take a generated batch into the means; nothing else is kept of it.
+        """Take a generated batch into the means, in any mode; nothing else is kept of it.
 
         Args:
             audio: ``(batch, T)`` or ``(batch, 1, T)``, each example from the generator's sample 0, as
                 `audioup.batches.locked_lines` takes it.
         """
+        self.running.train()
         self.running(locked_lines(audio, self.strides))
 
     def levels(self) -> dict[str, float]:
@@ -133,7 +135,10 @@ def _fractions(model: nn.Module) -> Iterator[tuple[str, float]]:
         if isinstance(module, UpsamplingLayer):
             kernel, strides = module.kernel(), module.strides
         elif isinstance(module, (nn.ConvTranspose1d, nn.ConvTranspose2d)):
-            kernel, strides = module.weight, tuple(module.stride)
+            try:
+                kernel, strides = visible_weight(module), tuple(module.stride)
+            except Unsuitable:
+                continue
         else:
             continue
         if max(strides) > 1:
@@ -141,4 +146,4 @@ def _fractions(model: nn.Module) -> Iterator[tuple[str, float]]:
 
 
 def _db(power: Tensor) -> float:
-    return max(SMALLEST_DB, 10 * math.log10(power)) if power > 0 else SMALLEST_DB
+    return max(SMALLEST_DB, 10 * math.log10(power)) if power > 0 else SMALLEST_DB if power <= 0 else math.nan

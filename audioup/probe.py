@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,11 @@ from audioup.measure import measure_tones
 from audioup.probe_report import ProbeReport
 from audioup.signals import Sound, drawn, extremes, held, is_sound, single
 from audioup.stages import Schedule, find_stages, repeated
-from audioup.tone_report import ToneReport
+from audioup.tone_report import ToneReport, not_tested
 from audioup.tracing import tensors
 
 FRAMES, SAMPLES = 48, 15360  # to try, of frames and of sound: multiples of what networks divide their input by
+LEAST_DROP_DB = 1.0
 FEWEST_SAMPLES_A_FRAME = 8  # an input of fewer, in one or two channels, is sound
 EDGE_S = 0.5  # of what is made is left out at the beginning, and more is made: there, padding is heard
 SEED = 0
@@ -88,7 +90,11 @@ def probe(
         raise ValueError(f"seconds must be above 0 and finite, got {seconds!r}")
     given = [_suited(x, model) for x in single(inputs)]
     with _undisturbed(model):
-        return _probe(_Runner(model, call, given), given, sample_rate, attribute, seconds)
+        runner = _Runner(model, call, given)
+        try:
+            return _probe(runner, given, sample_rate, attribute, seconds)
+        finally:
+            runner.restore()
 
 
 class _Runner:
@@ -96,15 +102,27 @@ class _Runner:
 
     def __init__(self, model: nn.Module, call: Callable[[Tensor], Any] | None, inputs: Sequence[Tensor]) -> None:
         self.model, self.call = model, call or model
+        self._buffers = [
+            (module, name, buffer, buffer.clone())
+            for module in model.modules()
+            for name, buffer in module._buffers.items()
+            if buffer is not None
+        ]
         longest = max(inputs, key=lambda x: x.shape[-1])
         self.short = repeated(longest, 2 * (SAMPLES if is_sound(longest) else FRAMES))
         torch.manual_seed(SEED)
         self.schedule: Schedule = find_stages(model, longest, self.short.shape[-1] // 2, self._seeded)
         self.channels = 1
 
+    def restore(self) -> None:
+        """Give the model's buffers the values they had at first, as every run begins."""
+        for module, name, buffer, value in self._buffers:
+            module._buffers[name] = buffer.copy_(value)
+
     def _seeded(self, x: Tensor) -> Any:
         torch.manual_seed(SEED)
-        return self.call(x)
+        self.restore()
+        return self.call(x.clone())  # for models that write into their input
 
     def sounds(self, x: Tensor, name: str) -> list[Sound]:
         """Run on one input; return the sound of each row, first channel."""
@@ -148,8 +166,13 @@ def _probe(runner: _Runner, inputs: Sequence[Tensor], sample_rate: int, attribut
     period = math.prod(strides)
     start = math.ceil(EDGE_S * sample_rate / period) * period
     inside = slice(start, start + round(seconds * sample_rate))
-    sounds |= {name: [sound[inside] for sound in runner.sounds(x, name)] for name, x in made.items()}
-    reports = {name: _measured(name, heard, sample_rate, strides) for name, heard in sounds.items()}
+    reports = {"real": _measured("real", sounds["real"], sample_rate, strides)}
+    for name, x in made.items():
+        try:
+            heard = [sound[inside] for sound in runner.sounds(x, name)]
+            reports[name] = _measured(name, heard, sample_rate, strides)
+        except ValueError as error:  # a network that norms over time, say; the verdict does not need it
+            reports[name] = not_tested(sample_rate, strides, str(error))
     attribution = None
     if attribute and reports["real"].strongest is not None:
         attribution = attribute_lines(
@@ -157,13 +180,15 @@ def _probe(runner: _Runner, inputs: Sequence[Tensor], sample_rate: int, attribut
             schedule.stages,
             reports["real"],
             sounds["real"],
-            lambda: [sound for x in inputs for sound in runner.sounds(x, "real")],
+            [partial(runner.sounds, x, "real") for x in inputs],
+            partial(runner.sounds, runner.short, "a short"),
         )
     return ProbeReport(
         sample_rate,
         schedule.stages,
         schedule.others,
         strides,
+        runner.channels,
         reports["real"],
         reports["silence"],
         reports["constant"],
@@ -199,6 +224,9 @@ def _notes(
         yield f"there are tones on the real input and none on {silent[0]}, which would have certified falsely"
     if attribution is not None and all(trial.drop_db and not trial.projected for trial in attribution.trials):
         yield "every stage is of order 1 already: the lines are made of what varies in the input, not of its mean"
+    held = [trial for trial in (attribution.trials if attribution else ()) if trial.projected and trial.drop_db]
+    if held and max(abs(drop) for trial in held for drop in trial.drop_db) < LEAST_DROP_DB:
+        yield f"no stage moves a line by {LEAST_DROP_DB:g} dB: they come from elsewhere, by a way past these stages say"
     if not real.lines:
         least = LEAST_BLOCKS * Blocks(real.sample_rate, math.prod(real.strides)).length
         yield (

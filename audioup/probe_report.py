@@ -20,6 +20,7 @@ class ProbeReport:
         stages: The upsampling stages, from input to output.
         others: What else upsamples: oversampled activations, side branches. Not measured.
         strides: Of the stages; their product is the period that lines were looked for with.
+        channels: Of the sound; the first is measured.
         real: Lines on the inputs that were given.
         silence: Lines on one frame of them, held: that at which the sound was quietest. Zeros where the input is sound.
         constant: Lines on one frame of them, held: that at which the sound was loudest.
@@ -35,6 +36,7 @@ class ProbeReport:
     stages: tuple[Stage, ...]
     others: tuple[Stage, ...]
     strides: tuple[int, ...]
+    channels: int
     real: ToneReport
     silence: ToneReport
     constant: ToneReport
@@ -50,6 +52,7 @@ class ProbeReport:
             "stages": [stage.to_dict() for stage in self.stages],
             "others": [stage.to_dict() for stage in self.others],
             "strides": list(self.strides),
+            "channels": self.channels,
             **{name: getattr(self, name).to_dict() for name in SIGNALS},
             "attribution": None if self.attribution is None else self.attribution.to_dict(),
             "verdict": self.verdict,

@@ -175,3 +175,9 @@ def _image_row(image: ImageLine) -> str:
         f"stage {image.stage}: {low:.0f} to {high:.0f} Hz is an image of {first:.0f} to {last:.0f} Hz: coherence "
         f"{image.coherence:.3f}, p {image.p_value:.1e} (decoy {image.decoy_coherence:.3f}, {image.decoy_p_value:.1e})"
     )
+
+
+def not_tested(sample_rate: int, strides: tuple[int, ...], why: str) -> ToneReport:
+    """Return the report of what could not be measured."""
+    verdict = f"not testable: {why}"
+    return ToneReport(sample_rate, 0.0, 0, strides, (), (), None, None, None, verdict, ())

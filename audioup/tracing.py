@@ -42,15 +42,14 @@ class Watch(TorchFunctionMode):
         changes: What to do in place of a call: a function that takes the torch function and its arguments.
 
     Attributes:
-        changed: The calls whose change came to pass.
+        times: How often each function was called by each module, by the names of both.
     """
 
     def __init__(self, model: nn.Module, changes: Mapping[Call, Change] | None = None) -> None:
         super().__init__()
         self.model, self.changes = model, changes or {}
-        self.changed: set[Call] = set()
         self._running = [""]
-        self._times: Counter[tuple[str, str]] = Counter()
+        self.times: Counter[tuple[str, str]] = Counter()
         self._handles: list[RemovableHandle] = []
 
     def __enter__(self) -> Self:
@@ -60,7 +59,7 @@ class Watch(TorchFunctionMode):
             self._handles.append(
                 module.register_forward_pre_hook(lambda *_, name=name: self._running.append(name))  # type: ignore[misc]
             )
-            self._handles.append(module.register_forward_hook(self._leave, with_kwargs=True))
+            self._handles.append(module.register_forward_hook(self._leave, with_kwargs=True, always_call=True))
         super().__enter__()
         return self
 
@@ -73,11 +72,7 @@ class Watch(TorchFunctionMode):
         kwargs = kwargs or {}
         call = self._name(getattr(func, "__name__", str(func)))
         change = self.changes.get(call)
-        if change is not None:
-            self.changed.add(call)
-            output = change(func, *args, **kwargs)
-        else:
-            output = func(*args, **kwargs)
+        output = func(*args, **kwargs) if change is None else change(func, *args, **kwargs)
         self.seen(call, (args, kwargs), output)
         return output
 
@@ -94,8 +89,8 @@ class Watch(TorchFunctionMode):
 
     def _name(self, function: str) -> Call:
         module = self._running[-1]
-        self._times[module, function] += 1
-        return Call(module, function, self._times[module, function] - 1)
+        self.times[module, function] += 1
+        return Call(module, function, self.times[module, function] - 1)
 
 
 @dataclass(frozen=True)

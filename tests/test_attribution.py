@@ -30,7 +30,7 @@ def attributed(model: nn.Module, x: torch.Tensor = X):
     stages = find_stages(model, x, 48).stages
     sounds = run()
     report = measure_tones(sounds, RATE, [stage.stride for stage in stages])
-    return attribute_lines(model, stages, report, sounds, run), report
+    return attribute_lines(model, stages, report, sounds, [run], run), report
 
 
 def transposed(kernel: torch.Tensor, stride: int) -> nn.Module:

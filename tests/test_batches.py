@@ -123,3 +123,16 @@ def test_processes_share_their_means(tmp_path: Path) -> None:
 def test_refusals_name_the_argument(error: type[Exception], message: str, call) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_batch_that_is_not_finite_is_passed_over(bad):
+    audio = torch.randn(4, 64, generator=torch.Generator().manual_seed(0))
+    running, other = RunningLines((2, 4)), RunningLines((2, 4))
+    for batch in (audio, audio * bad, 2 * audio):
+        running(locked_lines(batch, (2, 4)))
+    for batch in (audio, 2 * audio):
+        other(locked_lines(batch, (2, 4)))
+    assert running.batches == 2
+    for mean, expected in zip(running.means(), other.means(), strict=True):
+        assert torch.equal(mean, expected)

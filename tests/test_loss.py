@@ -161,3 +161,18 @@ def test_kernel_loss_ends_in_regularity() -> None:
         kernel_tone_loss(kernel, 8).backward()
         optimizer.step()
     assert tonal_fraction(kernel, 8) < -60
+
+
+def test_the_gradient_is_that_of_a_batch_that_is_all_there_is():
+    # Of a mean over 10 batches, the value moves by a tenth of what the gradient says.
+    generator = torch.Generator().manual_seed(0)
+    loss = StrideToneLoss((2, 4)).double()
+    line = 0.1 * torch.cos(torch.pi / 2 * torch.arange(64, dtype=torch.float64)).expand(8, -1)
+    for _ in range(40):
+        loss(line + 0.01 * torch.randn(8, 64, generator=generator, dtype=torch.float64))
+    loss.eval()
+    scale = torch.ones((), dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(loss(scale * line, line), scale)
+    step = 1e-3
+    moved = (loss((1 + step) * line, line) - loss((1 - step) * line, line)).item() / (2 * step)
+    assert gradient.item() == pytest.approx(10 * moved, rel=1e-6)

@@ -119,3 +119,17 @@ def test_a_kernel_without_tone_has_the_smallest_level() -> None:
 def test_refusals_name_the_argument(message: str, arguments: tuple) -> None:
     with pytest.raises(ValueError, match=message):
         ToneMonitor(*arguments)
+
+
+def test_the_monitor_follows_in_any_mode():
+    audio = 0.1 * torch.cos(torch.pi / 4 * torch.arange(64)).expand(16, -1)
+    one, other = ToneMonitor((2, 4), 16000), ToneMonitor((2, 4), 16000).eval()
+    one.update(audio)
+    other.update(audio)
+    assert one.levels() == other.levels() != {}
+
+
+def test_old_weight_norm_is_read_as_the_next_run_will_use_it():
+    layer = torch.nn.utils.weight_norm(torch.nn.ConvTranspose1d(1, 1, 3, 2, bias=False))
+    layer.load_state_dict({"weight_g": torch.full((1, 1, 1), 3**0.5), "weight_v": torch.ones(1, 1, 3)})
+    assert tonal_fractions(layer)["tonal_fraction_db/"] == pytest.approx(-10, abs=1e-5)

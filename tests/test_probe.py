@@ -224,7 +224,6 @@ class Bursts(nn.Module):
         ((free(), MEL, 0), "sample_rate must be an integer >= 1, got 0"),
         ((nn.Conv1d(8, 1, 3), MEL, RATE), "no upsampling found"),
         ((nn.AdaptiveAvgPool1d(10), MEL, RATE), "the output must grow with the input's last axis"),
-        ((Bursts(), MEL, RATE), "the output on silence input holds NaN or infinity"),
         ((Bursts(), torch.cat([MEL, MEL], -1)[..., :2500], RATE), "the output on real input holds NaN or infinity"),
     ],
 )
