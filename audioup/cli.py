@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import tyro
 
 from audioup.commands.errors import InputError
+from audioup.commands.inspect import Inspect
 from audioup.commands.measure import Measure
 
 
@@ -21,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     app = tyro.extras.SubcommandApp()
     app.command(name="measure")(Measure)
+    app.command(name="inspect")(Inspect)
     try:
         command = app.cli(args=arguments, prog="audioup", description=__doc__)
         return int(command.run())
