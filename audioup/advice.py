@@ -84,8 +84,9 @@ def _of_trials(probe: ProbeReport) -> Iterator[Advice]:
     if best is not None and best.drop_db[0] >= MOVES_DB:
         least = "at least " if best.at_least[0] else ""
         yield Advice(
-            f"{at} falls by {least}{best.drop_db[0]:.1f} dB when {best.name} alone is held at order 1: swap that layer "
-            "first, and tune the model afterwards. A swap alone is no repair where the model has come to use its tone.",
+            f"{at} falls by {least}{best.drop_db[0]:.1f} dB when layer {best.name} alone is held at order 1: swap that "
+            "layer first, and tune the model afterwards. A swap alone is no repair where the model has come to use "
+            "its tone.",
             f'audioup.convert(model, to="regular-1", where=lambda name: name == {best.name!r})',
         )
     elif held:
@@ -110,7 +111,7 @@ def _of_series(line: ToneLine, strides: Sequence[int], layers: Sequence[Inspecte
     if len(layers) == len(strides) and all(layers[stage].stride == strides[stage] for stage in line.stages):
         worst = max((layers[stage] for stage in line.stages), key=lambda layer: layer.tonal_fraction_db)
         yield Advice(
-            f"Of these, {worst.name} makes most tone of a constant: a share of {worst.tonal_fraction_db:.1f} dB.",
+            f"Of these, layer {worst.name} makes most tone of a constant: a share of {worst.tonal_fraction_db:.1f} dB.",
             f'audioup.convert(model, to="regular-1", where=lambda name: name == {worst.name!r})',
         )
 
@@ -119,28 +120,28 @@ def _of_weights(layers: Sequence[InspectedLayer]) -> Iterator[Advice]:
     for layer in layers:
         if layer.overlap != "even":
             yield Advice(
-                f"{layer.name}: a kernel of {layer.kernel_size} taps at stride {layer.stride} overlaps unevenly, so "
-                "that it begins with lines before anything is learned. Take a multiple of the stride."
+                f"Layer {layer.name}: a kernel of {layer.kernel_size} taps at stride {layer.stride} overlaps unevenly, "
+                "so that it begins with lines before anything is learned. Take a multiple of the stride."
                 if layer.overlap == "uneven"
-                else f"{layer.name}: a kernel of {layer.kernel_size} taps leaves gaps at stride {layer.stride}: some "
-                "outputs see no input at all. Take twice the stride."
+                else f"Layer {layer.name}: a kernel of {layer.kernel_size} taps leaves gaps at stride {layer.stride}: "
+                "some outputs see no input at all. Take twice the stride."
             )
     loud = [layer for layer in layers if layer.tonal_fraction_db > AUDIBLE_DB]
     if loud:
         worst = max(loud, key=lambda layer: layer.tonal_fraction_db)
         yield Advice(
-            f"{len(loud)} of {len(layers)} layers make tone of a constant, most {worst.name}, a share of "
+            f"{len(loud)} of {len(layers)} layers make tone of a constant, most layer {worst.name}, a share of "
             f"{worst.tonal_fraction_db:.1f} dB of its response. Layers of order 1 make none.",
             'audioup.convert(model, to="regular-1")',
         )
     for layer in layers:
         if layer.note:
-            yield Advice(f"{layer.name}: {layer.note}.")
+            yield Advice(f"Layer {layer.name}: {layer.note}.")
         response = layer.response
         if response is not None and response.droop_quarter_db < DULL_DB:
             yield Advice(
-                f"{layer.name} is dull: it takes {-response.droop_quarter_db:.1f} dB off a sine at a quarter of its "
-                "input rate. More taps, or resize-sinc, lose less."
+                f"Layer {layer.name} is dull: it takes {-response.droop_quarter_db:.1f} dB off a sine at a quarter of "
+                "its input rate. More taps, or resize-sinc, lose less."
             )
 
 

@@ -9,6 +9,8 @@ import tyro
 from audioup.commands.errors import InputError
 from audioup.commands.inspect import Inspect
 from audioup.commands.measure import Measure
+from audioup.commands.plan import Plan
+from audioup.commands.report import Report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,6 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     app = tyro.extras.SubcommandApp()
     app.command(name="measure")(Measure)
     app.command(name="inspect")(Inspect)
+    app.command(name="report")(Report)
+    app.command(name="plan")(Plan)
     try:
         command = app.cli(args=arguments, prog="audioup", description=__doc__)
         return int(command.run())

@@ -102,9 +102,8 @@ class Inspection:
         for layer in self.layers:
             lines = [f"{hz:g}" for hz in layer.lines_hz[:SHOWN_LINES]]
             more = ", ..." if len(layer.lines_hz) > SHOWN_LINES else ""
-            response = layer.response
-            image = "" if response is None or not math.isfinite(response.image_db) else f"{response.image_db:.1f} dB"
-            tone = "none" if layer.tonal_fraction_db <= LEAST_DB else f"{layer.tonal_fraction_db:.1f} dB"
+            image_db = math.nan if layer.response is None else layer.response.image_db
+            tone_db = layer.tonal_fraction_db
             rows.append(
                 (
                     plain(layer.name) or "(model)",
@@ -113,9 +112,9 @@ class Inspection:
                     _sizes(layer.kernel_size),
                     f"{layer.in_channels} -> {layer.out_channels}",
                     layer.overlap,
-                    tone,
+                    "none" if tone_db <= LEAST_DB else _in_db(tone_db),
                     str(layer.regularity_order),
-                    image,
+                    _in_db(image_db) if math.isfinite(image_db) else "",
                     ", ".join(lines) + more,
                 )
             )
@@ -212,6 +211,10 @@ def _row(layer: Upsampler, lines_hz: tuple[float, ...]) -> InspectedLayer:
         assumed=layer.assumed,
         note=layer.note,
     )
+
+
+def _in_db(value: float) -> str:
+    return f"{round(value, 1) + 0.0:.1f} dB"  # without -0.0
 
 
 def _one(values: tuple[int, ...]) -> int | tuple[int, ...]:

@@ -3,6 +3,7 @@
 import json
 import pickle
 import re
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,8 +81,13 @@ def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _torch(path: Path, head: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not head.startswith((b"PK\x03\x04", b"\x80")):
         raise ValueError("no file that torch.save made")
+    zipped = head.startswith(b"PK")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=head.startswith(b"PK") or None)
+        if zipped:
+            with zipfile.ZipFile(path) as archive:
+                if any(one.compress_type != zipfile.ZIP_STORED for one in archive.infolist()):
+                    raise ValueError("compressed, which torch.save never does")  # mapped, it would be noise
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped or None)
     except pickle.UnpicklingError as error:
         found = re.search(r"(?:GLOBAL|class|function) `?([\w.]+)", str(error))
         what = f"it holds {found[1]}, which is code" if found else "it holds more than weights"

@@ -4,6 +4,7 @@ Transposed convolutions are run by torch, so that they are seen and can be chang
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audioup.onnx_graph import Graph, integers
+from audioup.onnx_graph import Graph, attribute, integers
 from audioup.onnx_model import load_graph
+from audioup.probe_report import ProbeReport
 from audioup.source import Unsuitable
 
 SLASH = "/"  # in names of modules, where the graph's have a dot
@@ -68,6 +70,25 @@ class OnnxNetwork(nn.Module):
             outputs = step(*(found[name] for name in step.takes))
             found.update(zip(step.gives, outputs, strict=True))
         return found[self.outputs[0]]
+
+
+def in_graphs_names(report: ProbeReport) -> ProbeReport:
+    """Call stages as the graph does, in a report on an `OnnxNetwork`."""
+
+    def name(path: str) -> str:
+        return path.removeprefix("steps.").replace(SLASH, ".")
+
+    attribution = report.attribution
+    if attribution is not None:
+        attribution = replace(
+            attribution, trials=tuple(replace(one, name=name(one.name)) for one in attribution.trials)
+        )
+    return replace(
+        report,
+        stages=tuple(replace(stage, name=name(stage.name)) for stage in report.stages),
+        others=tuple(replace(stage, name=name(stage.name)) for stage in report.others),
+        attribution=attribution,
+    )
 
 
 class Layer(nn.ConvTranspose1d):
@@ -158,8 +179,6 @@ def _layer(graph: Graph, node: Any) -> Layer | None:
 
 
 def _whole(node: Any, name: str, count: int) -> tuple[int, ...]:
-    from audioup.onnx_graph import attribute
-
     values = tuple(attribute(node, name, (0,) * count))
     if len(values) != count or any(not isinstance(n, int) or n < 0 for n in values):
         raise Unsuitable(f"its {name} must be {count} integers >= 0, got {values!r}")

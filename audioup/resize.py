@@ -218,7 +218,9 @@ class ResizeConv2d(ResizeConv, UpsamplingLayer2d):
         super().__init__(in_channels, out_channels, kernel_size, stride, mode, zeros, rolloff, separable, options)
 
 
-def folded(weight: Tensor, strides: tuple[int, ...], mode: str, groups: int = 1) -> Tensor:
+def folded(
+    weight: Tensor, strides: tuple[int, ...], mode: str, groups: int = 1, zeros: int = 6, rolloff: float = 1.0
+) -> Tensor:
     """Return the kernel of a resize by ``mode`` and the convolution of ``weight`` after it.
 
     Args:
@@ -226,6 +228,8 @@ def folded(weight: Tensor, strides: tuple[int, ...], mode: str, groups: int = 1)
         strides: Of the resize, for each axis of the kernel.
         mode: Of `audioup.interpolation.interpolation_filter`.
         groups: Of the convolution.
+        zeros: Of a sinc.
+        rolloff: Of a sinc.
 
     Returns:
         Tensor of shape ``(in_channels, out_channels / groups, *(La + kernel_size - 1))``.
@@ -239,6 +243,8 @@ def folded(weight: Tensor, strides: tuple[int, ...], mode: str, groups: int = 1)
         groups=groups,
         bias=False,
         mode=mode,
+        zeros=zeros,
+        rolloff=rolloff,
         device="meta",
     )
     layer.weight = nn.Parameter(weight)

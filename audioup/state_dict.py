@@ -13,9 +13,12 @@ from audioup.resize import ResizeConv
 from audioup.source import Unsuitable
 from audioup.subpixel import SubPixelConv
 from audioup.upsampler import Upsampler, resized, subpixel, transposed
+from audioup.weights import NORMED as NORMED_KEY
 from audioup.weights import plain_state_dict
 
 METADATA = "audioup"  # key in the metadata of a safetensors file
+LARGEST, MOST_ZEROS = 1024, 64  # of strides, groups and orders; of a sinc
+MODE = re.compile("nearest|linear|cubic|sinc|bspline-[1-9]")
 # Of layers that only their name tells from a convolution: as many channels out as in, or no bias.
 NAMED = re.compile(r"(^|[._])(ups|deconv\d*|conv_?tr(ans\w*)?|conv_?t|transposed?_?(conv\w*)?)([._]|$)", re.IGNORECASE)
 
@@ -42,15 +45,15 @@ def layer_metadata(model: nn.Module) -> dict[str, dict[str, Any]]:
     file that `audioup.inspect_model` can read.
 
     Returns:
-        By name of the layer: its ``family``, ``stride`` (one for each axis), ``groups``, ``mode`` of a resize and
-        ``order`` that a weight is held at, 0 for none.
+        By name of the layer: its ``family``, ``stride`` (one for each axis), ``groups`` and the ``order`` that its
+        weight is held at, 0 for none; of a resize also ``mode``, ``zeros`` and ``rolloff``.
 
     Example:
         >>> from audioup import ResizeConv1d
-        >>> layer_metadata(nn.Sequential(ResizeConv1d(2, 2, 5, 4, mode="linear")))
-        {'0': {'family': 'resize', 'stride': [4], 'groups': 1, 'mode': 'linear', 'order': 0}}
+        >>> layer_metadata(nn.Sequential(ResizeConv1d(2, 2, 5, 4, mode="linear")))  # doctest: +ELLIPSIS
+        {'0': {'family': 'resize', 'stride': [4], 'groups': 1, 'order': 0, 'mode': 'linear', 'zeros': 6, ...}}
     """
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for name, module in model.named_modules():
         if isinstance(module, UpsamplingLayer):
             resize = isinstance(module, ResizeConv)
@@ -58,9 +61,10 @@ def layer_metadata(model: nn.Module) -> dict[str, dict[str, Any]]:
                 "family": "resize" if resize else "subpixel" if isinstance(module, SubPixelConv) else "transposed",
                 "stride": list(module.strides),
                 "groups": module.groups,
-                "mode": module.mode if isinstance(module, ResizeConv) else "",
                 "order": next((m.order for m in module.modules() if isinstance(m, RegularWeight)), 0),
             }
+            if isinstance(module, ResizeConv):
+                found[name] |= {"mode": module.mode, "zeros": module.zeros, "rolloff": module.rolloff}
     return found
 
 
@@ -78,10 +82,7 @@ def read_state_dict(weights: Mapping[str, Tensor], known: Known) -> tuple[list[U
     Raises:
         ValueError: If nothing is found, the strides given are not one for each, or what the metadata says cannot be.
     """
-    try:
-        tensors = plain_state_dict(weights)
-    except TypeError as error:
-        raise ValueError(str(error)) from None
+    tensors, notes = _plain(weights, known.layers)
     layers: list[Upsampler] = []
     guessed: list[tuple[int, Upsampler]] = []
     for key, weight in tensors.items():
@@ -99,11 +100,11 @@ def read_state_dict(weights: Mapping[str, Tensor], known: Known) -> tuple[list[U
         raise ValueError(
             "no layer that upsamples was found; a state dict does not tell sub-pixel and resize-convolutions from "
             "others: export the model to ONNX, or use audioup.inspect_model(model) in Python"
+            + "".join(f"; {note}" for note in notes[:1])
         )
     if known.strides is not None and len(known.strides) != len(guessed):
         names = ", ".join(layer.name for _, layer in guessed) or "none"
         raise ValueError(f"{len(known.strides)} strides were given for {len(guessed)} layers without: {names}")
-    notes = []
     strides = known.strides
     if strides is None and known.listed is not None:
         strides = known.listed if len(known.listed) == len(guessed) else None
@@ -114,6 +115,27 @@ def read_state_dict(weights: Mapping[str, Tensor], known: Known) -> tuple[list[U
             steps = (strides[n],) * len(layer.strides)
             layers[place] = transposed(layer.name, layer.kind, layer.kernel, steps, layer.groups)
     return [layer for layer in layers if max(layer.strides) > 1], notes
+
+
+def _plain(weights: Mapping[str, Tensor], known: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
+    """Multiply weight norm out, layer by layer, and note those of which only the model knows the weight."""
+    layers: dict[str, dict[str, Tensor]] = {}
+    for key, value in weights.items():
+        match = NORMED_KEY.fullmatch(key)
+        name = match["layer"].removesuffix(".") if match else key.rpartition(".")[0]
+        held = isinstance(known.get(name), Mapping) and known[name].get("order")
+        # Without weight norm the weight that is projected stands alone.
+        if held and key.endswith("parametrizations.weight.original"):
+            key = f"{name}.weight"
+        layers.setdefault(name, {})[key] = value
+    tensors: dict[str, Tensor] = {}
+    notes = []
+    for name, parts in layers.items():
+        try:
+            tensors |= plain_state_dict(parts)
+        except (TypeError, ValueError) as error:
+            notes.append(f"{name} was left out: {error}")
+    return tensors, notes
 
 
 def _is_transposed(name: str, weight: Tensor, bias: Tensor | None) -> bool:
@@ -140,11 +162,14 @@ def _stated(name: str, weight: Tensor, said: Any) -> Upsampler:
         axes = weight.dim() - 2
         steps, groups, order = tuple(said["stride"]), said["groups"], said["order"]
         whole = [*steps, groups, order + 1]
-        if len(steps) != axes or any(type(n) is not int or not 0 < n < 2**16 for n in whole):
+        if len(steps) != axes or any(type(n) is not int or not 0 < n <= LARGEST for n in whole):
             raise ValueError(f"stride, groups or order are none of a weight of shape {tuple(weight.shape)}")
         family, suffix = said["family"], f"{axes}d"
         if family == "resize":
-            return resized(name, f"ResizeConv{suffix}", weight, steps, str(said["mode"]), groups)
+            mode, zeros, rolloff = said["mode"], said["zeros"], said["rolloff"]
+            if MODE.fullmatch(mode) is None or type(zeros) is not int or not 0 < zeros <= MOST_ZEROS:
+                raise ValueError(f"mode {mode!r} with zeros={zeros!r} is none of a resize")
+            return resized(name, f"ResizeConv{suffix}", weight, steps, mode, groups, zeros, rolloff)
         if family == "subpixel":
             layer = subpixel(name, f"SubPixelConv{suffix}", weight, steps, groups)
         elif family == "transposed":

@@ -48,13 +48,11 @@ class Upsampler:
     note: str = ""
 
 
-def transposed(
-    name: str, kind: str, weight: Tensor, strides: Sequence[int], groups: int = 1, rate: Fraction | None = None
-) -> Upsampler:
+def transposed(name: str, kind: str, weight: Tensor, strides: Sequence[int], groups: int = 1) -> Upsampler:
     """Read a transposed convolution with ``weight`` of shape ``(in_channels, out_channels / groups, *k)``."""
     _check(weight)
     sizes, steps = tuple(weight.shape[2:]), tuple(strides)
-    return Upsampler(name, kind, weight.detach(), steps, sizes, groups, overlap(sizes, steps), rate)
+    return Upsampler(name, kind, weight.detach(), steps, sizes, groups, overlap(sizes, steps))
 
 
 def subpixel(
@@ -63,7 +61,6 @@ def subpixel(
     weight: Tensor,
     strides: Sequence[int],
     groups: int = 1,
-    rate: Fraction | None = None,
     bias: Tensor | None = None,
 ) -> Upsampler:
     """Read a convolution whose channels ``o * S + r`` are the phases ``r`` of channel ``o``.
@@ -74,7 +71,6 @@ def subpixel(
         weight: Shape ``(out_channels * S, in_channels / groups, *k)``.
         strides: Whose product is ``S``.
         groups: Of the convolution.
-        rate: Of its output, over that of the sound.
         bias: Shape ``(out_channels * S,)``, where every phase has its own.
 
     Raises:
@@ -90,7 +86,7 @@ def subpixel(
         each = bias.detach().double().unflatten(0, (-1, phases))
         lost = (each - each.mean(1, keepdim=True)).square().sum() / each.square().sum()
         note = biased(10 * math.log10(lost) if lost > 0 else None)
-    return Upsampler(name, kind, kernel, tuple(strides), tuple(weight.shape[2:]), groups, "even", rate, note=note)
+    return Upsampler(name, kind, kernel, tuple(strides), tuple(weight.shape[2:]), groups, "even", note=note)
 
 
 def resized(
@@ -100,15 +96,17 @@ def resized(
     strides: Sequence[int],
     mode: str,
     groups: int = 1,
-    rate: Fraction | None = None,
+    zeros: int = 6,
+    rolloff: float = 1.0,
 ) -> Upsampler:
     """Read a resize by ``mode`` and the convolution after it, ``weight`` of ``(out_channels, in / groups, *k)``."""
-    _check(weight, more=math.prod(4 * s for s in strides))
+    _check(weight, more=math.prod(2 * zeros * s for s in strides))
     # In float64: the network does not round what it never multiplies out.
-    kernel = folded(weight.detach().double(), tuple(strides), mode, groups)
-    return Upsampler(name, kind, kernel, tuple(strides), tuple(weight.shape[2:]), groups, "even", rate)
+    kernel = folded(weight.detach().double(), tuple(strides), mode, groups, zeros, rolloff)
+    return Upsampler(name, kind, kernel, tuple(strides), tuple(weight.shape[2:]), groups, "even")
 
 
+@torch.no_grad()
 def of_model(model: nn.Module) -> tuple[list[Upsampler], list[Skipped]]:
     """Find what upsamples in a model, in the order of its modules.
 
