@@ -43,7 +43,8 @@ def advise(
     Returns:
         The most promising first.
     """
-    layers = () if inspection is None else inspection.layers
+    # What an oversampled activation does it undoes itself.
+    layers = () if inspection is None else tuple(layer for layer in inspection.layers if not layer.undone)
     found: list[Advice] = []
     if probe is not None and probe.real.strongest is not None:
         found += _of_trials(probe)

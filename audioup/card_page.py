@@ -47,7 +47,11 @@ def page(card: Card) -> str:
         notes=[*card.notes, *(inspection.notes if inspection else ()), *(probe.notes if probe else ())],
         sounds=[_sound(one, shown=n < MOST_PICTURES) for n, one in enumerate(card.sounds)],
         most_pictures=MOST_PICTURES,
-        pooled=None if card.pooled is None else _summary("All together", card.pooled),
+        totals=[
+            *([] if card.pooled is None else [_summary("All together", card.pooled)]),
+            *([] if card.reference is None else [_summary("Reference", card.reference)]),
+        ],
+        strongest="" if card.strongest is None else _level(card.strongest),
         attribution=None if probe is None or probe.attribution is None else probe.attribution,
         trials=[_trial(trial) for trial in probe.attribution.trials] if probe and probe.attribution else [],
     )
@@ -87,12 +91,16 @@ def _summary(title: str, report: ToneReport) -> dict[str, Any]:
         "title": title,
         "verdict": report.verdict,
         "state": _state(report.verdict),
-        "strongest": "" if line is None else f"{line.level_dbfs:.1f} dBFS at {line.frequency_hz:.1f} Hz",
+        "strongest": "" if line is None else _level(line),
         "found": f"{sum(one.detected for one in report.lines)} of {len(report.lines)}" if report.lines else "",
         "decoys": "" if report.decoy_rate is None else f"{report.decoy_rate:.1%}",
         "duration": f"{report.duration_s:.2f} s",
         "notes": report.notes,
     }
+
+
+def _level(line: ToneLine) -> str:
+    return f"{line.level_dbfs:.1f} dBFS at {line.frequency_hz:.1f} Hz"
 
 
 def _sound(heard: Heard, shown: bool) -> dict[str, Any]:

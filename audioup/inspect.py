@@ -45,6 +45,7 @@ class InspectedLayer:
             them to all multiples of the first. Empty for images and without a sample rate.
         kernel_length: Taps of the whole kernel at the output rate; a pair for images.
         response: Images and droop, `audioup.filter_response`; None for images, and for a kernel of zeros.
+        undone: Whether the rate falls again behind it, as in an oversampled activation: no stage of the schedule.
         assumed: Whether the stride is a guess: half the kernel.
         note: What else there is to say.
     """
@@ -61,6 +62,7 @@ class InspectedLayer:
     lines_hz: tuple[float, ...]
     kernel_length: int | tuple[int, ...]
     response: FilterResponse | None
+    undone: bool
     assumed: bool
     note: str
 
@@ -89,8 +91,8 @@ class Inspection:
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Of the layers for sound."""
-        return tuple(layer.stride for layer in self.layers if isinstance(layer.stride, int))
+        """Of the stages for sound."""
+        return tuple(layer.stride for layer in self.layers if isinstance(layer.stride, int) and not layer.undone)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that ``json`` can write."""
@@ -119,6 +121,8 @@ class Inspection:
                 )
             )
         notes = [f"{plain(layer.name)}: {layer.note}" for layer in self.layers if layer.note]
+        if undone := [plain(layer.name) for layer in self.layers if layer.undone]:
+            notes.append(f"undone behind them, as in oversampled activations: {', '.join(undone)}")
         skipped = [f"skipped {plain(one.name) or '(model)'} ({one.kind}): {plain(one.reason)}" for one in self.skipped]
         return "\n".join([table(rows) if self.layers else "nothing that upsamples", *notes, *skipped, *self.notes])
 
@@ -208,6 +212,7 @@ def _row(layer: Upsampler, lines_hz: tuple[float, ...]) -> InspectedLayer:
         lines_hz=lines_hz,
         kernel_length=_one(tuple(kernel.shape[2:])),
         response=filter_response(kernel, layer.strides[0]) if sound and kernel.any() else None,
+        undone=layer.undone,
         assumed=layer.assumed,
         note=layer.note,
     )

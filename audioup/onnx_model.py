@@ -63,6 +63,7 @@ def read_onnx(path: Path) -> Read:
     """
     model, graph = load_graph(path)
     rates = _rates(graph)
+    kept = _kept(graph, rates)
     whole = max((rates[name] for name in graph.outputs if name in rates), default=Fraction(1))
     layers: list[Upsampler] = []
     skipped: list[Skipped] = []
@@ -74,7 +75,8 @@ def read_onnx(path: Path) -> Read:
             continue
         if found is not None:
             rate = rates.get(node.output[0])
-            layers.append(found if rate is None else replace(found, rate=rate / whole))
+            undone = rate is not None and kept.get(node.output[0], rate) < rate
+            layers.append(found if rate is None else replace(found, rate=rate / whole, undone=undone))
     if not layers and not skipped:
         raise ValueError("nothing in the graph upsamples")
     notes = []
@@ -251,3 +253,17 @@ def _rates(graph: Graph) -> dict[str, Fraction]:
             continue
         rates.update(dict.fromkeys(node.output, rate))
     return rates
+
+
+def _kept(graph: Graph, rates: dict[str, Fraction]) -> dict[str, Fraction]:
+    """Return to what each tensor's rate falls at most on the best way from it to an output of the graph."""
+    kept = {name: rates[name] for name in graph.outputs if name in rates}
+    for node in reversed(graph.nodes):
+        for out in node.output:
+            if out not in kept or out not in rates:
+                continue
+            least = min(kept[out], rates[out])
+            for name in node.input:
+                if name in rates:
+                    kept[name] = max(kept.get(name, Fraction(0)), min(least, rates[name]))
+    return kept

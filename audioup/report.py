@@ -17,7 +17,7 @@ from audioup.inspect import Inspection, inspect_model
 from audioup.probe import probe_with_sounds
 from audioup.probe_report import SIGNALS, ProbeReport
 from audioup.signals import Sound
-from audioup.tone_report import ToneReport
+from audioup.tone_report import ToneLine, ToneReport
 
 HEARD_S = 10.0  # of each sound, to listen to and to look at
 
@@ -56,20 +56,40 @@ class Card:
     @property
     def verdict(self) -> str:
         """That of the real input, of the recordings together, or of the only one; else of none."""
+        return "; ".join(dict.fromkeys(one.verdict for one in self._decisive())) or "no sound was measured"
+
+    @property
+    def strongest(self) -> ToneLine | None:
+        """The loudest line detected in what the verdict is on, or None."""
+        lines = [one.strongest for one in self._decisive() if one.strongest is not None]
+        return max(lines, key=lambda line: line.level_dbfs, default=None)
+
+    @property
+    def reference(self) -> ToneReport | None:
+        """What the recordings were compared with."""
+        return next((one.reference for one in self._decisive()), None)
+
+    def _decisive(self) -> list[ToneReport]:
         if self.probe is not None:
-            return self.probe.verdict
-        reports = [self.pooled] if self.pooled is not None else [one.report for one in self.sounds]
-        return "; ".join(dict.fromkeys(one.verdict for one in reports)) or "no sound was measured"
+            return [self.probe.real]
+        return [self.pooled] if self.pooled is not None else [one.report for one in self.sounds]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that ``json`` can write."""
+        probed = [] if self.probe is None else [getattr(self.probe, name) for name in SIGNALS]
+        recorded = [one for one in self.sounds if not any(one.report is other for other in probed)]
+        sounds = [{"title": one.title, **one.report.to_dict()} for one in recorded]
+        pooled = None if self.pooled is None else self.pooled.to_dict()
+        for report in (*sounds, *([] if pooled is None else [pooled])):
+            del report["reference"]  # the same for all
         return {
             "title": self.title,
             "verdict": self.verdict,
             "inspection": None if self.inspection is None else self.inspection.to_dict(),
             "probe": None if self.probe is None else self.probe.to_dict(),
-            "sounds": [] if self.probe else [{"title": one.title, **one.report.to_dict()} for one in self.sounds],
-            "pooled": None if self.pooled is None else self.pooled.to_dict(),
+            "sounds": sounds,
+            "pooled": pooled,
+            "reference": None if self.reference is None else self.reference.to_dict(),
             "next": [one.to_dict() for one in self.advice],
             "notes": list(self.notes),
             "versions": {name: version(name) for name in ("audioup", "torch", "numpy")},

@@ -32,6 +32,7 @@ class Upsampler:
         overlap: ``"even"``, ``"uneven"`` where the stride does not divide the kernel of a transposed convolution, or
             ``"gaps"`` where that is shorter than the stride.
         rate: Of its output, over that of the sound; None where only the order of layers is known.
+        undone: Whether the rate falls again behind it on every way to the sound, as in an oversampled activation.
         assumed: Whether the stride is a guess.
         note: What else there is to say.
     """
@@ -44,6 +45,7 @@ class Upsampler:
     groups: int
     overlap: str
     rate: Fraction | None = None
+    undone: bool = False
     assumed: bool = False
     note: str = ""
 

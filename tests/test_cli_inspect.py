@@ -161,6 +161,14 @@ def test_report_of_recordings_with_their_model(run) -> None:
         assert page.locator("article").count() == 2
 
 
+def test_report_of_a_graph_with_inputs_and_recordings(run) -> None:
+    assert run("report", "good.onnx", "0.wav", "--inputs", "x.npz", "--sample-rate", "16000")[0] == 0
+    card = json.loads(Path("audioup-report.json").read_text())
+    assert [Path(one["title"]).name for one in card["sounds"]] == ["0.wav"]
+    assert card["probe"]["verdict"] == card["verdict"] == "tones"
+    assert card["reference"] is None
+
+
 def test_hostile_file_names_are_only_text(run) -> None:
     assert run("report", "<img src=x onerror=alert(1)>.onnx", "0.wav")[0] == 0
     with opened(Path("audioup-report.html")) as page:

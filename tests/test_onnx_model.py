@@ -293,3 +293,32 @@ def test_damaged_files_are_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m.onnx").write_bytes(content)
     with pytest.raises(ValueError, match="no ONNX model"):
         read_onnx(tmp_path / "m.onnx")
+
+
+class Activation(nn.Module):
+    """Twice the rate and back, as BigVGAN's activations."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("taps", torch.ones(channels, 1, 4) / 2)
+        self.channels = channels
+
+    def forward(self, x):
+        y = nn.functional.conv_transpose1d(x, self.taps, stride=2, padding=1, groups=self.channels)
+        return nn.functional.conv1d(torch.sin(y), self.taps, stride=2, padding=1, groups=self.channels)
+
+
+def test_what_is_undone_is_no_stage(tmp_path: Path) -> None:
+    model = nn.Sequential(
+        Activation(8),
+        nn.ConvTranspose1d(8, 4, 16, 8, 4),
+        Activation(4),
+        nn.ConvTranspose1d(4, 1, 4, 2, 1),
+        Activation(1),
+    )
+    found = inspect_model(exported(model, tmp_path / "m.onnx"), 16000)
+    assert [one.undone for one in found.layers] == [True, False, True, False, True]
+    assert found.strides == (8, 2)
+    # At twice the rates: before, between and behind.
+    assert [one.lines_hz[0] for one in found.layers] == [1000, 1000, 8000, 8000, 16000]
+    assert "undone behind them, as in oversampled activations: " in str(found)
