@@ -10,6 +10,7 @@
 - `tone_response`, `tonal_fraction`, `rectified_tones`, `filter_response`, `image_response`, `passband_droop`,
   `phase_power`: tones, images, droop and noise modulation from weights, for sound and images.
 - `measure_tones`: stride tones from sound; the command line is ``audioup measure``, the pictures `audioup.plot`.
+- `scan_periods`: the period of steady lines of unknown origin; the command line is ``audioup measure --scan``.
 - `probe`: finds the upsampling stages of any network, measures its tones and tries which stage makes them.
 - `gradient_tones`: the lines that a discriminator or classifier puts into what it teaches.
 - `inspect_model`: what upsamples in a model or a model file, and what its weights tell; ``audioup inspect``.
@@ -63,6 +64,8 @@ if TYPE_CHECKING:
     from audioup.response import image_response as image_response
     from audioup.response import passband_droop as passband_droop
     from audioup.response import phase_power as phase_power
+    from audioup.scan import scan_periods as scan_periods
+    from audioup.scan_report import ScanReport as ScanReport
     from audioup.subpixel import SubPixelConv1d as SubPixelConv1d
     from audioup.subpixel import SubPixelConv2d as SubPixelConv2d
     from audioup.tone_report import ImageLine as ImageLine
@@ -113,6 +116,8 @@ _HOMES = {
     "image_response": "response",
     "passband_droop": "response",
     "phase_power": "response",
+    "scan_periods": "scan",
+    "ScanReport": "scan_report",
     "SubPixelConv1d": "subpixel",
     "SubPixelConv2d": "subpixel",
     "ImageLine": "tone_report",

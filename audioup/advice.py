@@ -119,7 +119,7 @@ def _of_series(line: ToneLine, strides: Sequence[int], layers: Sequence[Inspecte
 
 def _of_weights(layers: Sequence[InspectedLayer]) -> Iterator[Advice]:
     for layer in layers:
-        if layer.overlap != "even":
+        if layer.overlap in ("uneven", "gap"):
             yield Advice(
                 f"Layer {layer.name}: a kernel of {layer.kernel_size} taps at stride {layer.stride} overlaps unevenly, "
                 "so that it begins with lines before anything is learned. Take a multiple of the stride."

@@ -74,7 +74,7 @@ def _layer(layer: InspectedLayer) -> dict[str, Any]:
         "kernel": _sizes(layer.kernel_size),
         "channels": f"{layer.in_channels} → {layer.out_channels}",
         "overlap": layer.overlap,
-        "uneven": layer.overlap != "even",
+        "uneven": layer.overlap in ("uneven", "gap"),
         "tone": "none" if layer.tonal_fraction_db <= LEAST_DB else f"{layer.tonal_fraction_db:.1f}",
         "loud": layer.regularity_order == 0,
         "order": layer.regularity_order,

@@ -7,8 +7,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from itertools import accumulate
-from operator import mul
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +16,12 @@ from audioup.checks import check_positive
 from audioup.conversion import LEAST_DB, Skipped
 from audioup.regularity import regularity_order
 from audioup.response import FilterResponse, filter_response
-from audioup.table import plain, table
+from audioup.table import plain, readable, table
 from audioup.tones import tonal_fraction
 from audioup.upsampler import Upsampler, of_model
 
 SHOWN_LINES = 4  # in the table
+LARGEST_RESPONSE = 2**17  # taps times stride; those of vocoders have up to 2**12
 
 
 @dataclass(frozen=True)
@@ -38,13 +37,16 @@ class InspectedLayer:
         in_channels: Of the input.
         out_channels: Of the output.
         overlap: ``"even"``; ``"uneven"`` where the stride does not divide the kernel of a transposed convolution, so
-            that some outputs see more taps than others; ``"gaps"`` where it is shorter than the stride.
+            that some outputs see more taps than others; ``"gap"`` where it is shorter than the stride;
+            ``"unknown"`` where the stride is a guess.
         tonal_fraction_db: Share of its response to a constant that is tone, `audioup.tonal_fraction`; -300 for none.
         regularity_order: `audioup.regularity_order`; 1 or more has no line on a constant.
         lines_hz: Frequencies of the lines it writes at its own output rate, ``k * rate / stride``; later stages copy
             them to all multiples of the first. Empty for images and without a sample rate.
         kernel_length: Taps of the whole kernel at the output rate; a pair for images.
-        response: Images and droop, `audioup.filter_response`; None for images, and for a kernel of zeros.
+        response: Images and droop, `audioup.filter_response`; None for images, for a kernel of zeros, and for one as
+            long as those that undo a Fourier transform.
+        rate: Of its output, over that of the sound; None where it is not known, or for images.
         undone: Whether the rate falls again behind it, as in an oversampled activation: no stage of the schedule.
         assumed: Whether the stride is a guess: half the kernel.
         note: What else there is to say.
@@ -62,13 +64,18 @@ class InspectedLayer:
     lines_hz: tuple[float, ...]
     kernel_length: int | tuple[int, ...]
     response: FilterResponse | None
+    rate: Fraction | None
     undone: bool
     assumed: bool
     note: str
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that ``json`` can write."""
-        return {**asdict(self), "response": None if self.response is None else self.response.to_dict()}
+        return {
+            **asdict(self),
+            "response": None if self.response is None else self.response.to_dict(),
+            "rate": None if self.rate is None else float(self.rate),
+        }
 
 
 @dataclass(frozen=True)
@@ -91,8 +98,16 @@ class Inspection:
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Of the stages for sound."""
-        return tuple(layer.stride for layer in self.layers if isinstance(layer.stride, int) and not layer.undone)
+        """Of the stages for sound, from input to output; empty where they do not follow one upon the other."""
+        stages: set[tuple[Fraction, int]] = set()  # branches side by side count once
+        for one in self.layers:
+            if isinstance(one.stride, int) and not one.undone:
+                if one.rate is None or one.assumed:
+                    return ()
+                stages.add((one.rate, one.stride))
+        strides = tuple(stride for _, stride in sorted(stages))
+        reached = [Fraction(math.prod(strides[: n + 1]), math.prod(strides)) for n in range(len(strides))]
+        return strides if reached == [rate for rate, _ in sorted(stages)] else ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that ``json`` can write."""
@@ -123,8 +138,11 @@ class Inspection:
         notes = [f"{plain(layer.name)}: {layer.note}" for layer in self.layers if layer.note]
         if undone := [plain(layer.name) for layer in self.layers if layer.undone]:
             notes.append(f"undone behind them, as in oversampled activations: {', '.join(undone)}")
-        skipped = [f"skipped {plain(one.name) or '(model)'} ({one.kind}): {plain(one.reason)}" for one in self.skipped]
-        return "\n".join([table(rows) if self.layers else "nothing that upsamples", *notes, *skipped, *self.notes])
+        skipped = [
+            f"skipped {plain(one.name) or '(model)'} ({plain(one.kind)}): {plain(one.reason)}" for one in self.skipped
+        ]
+        notes += [plain(note) for note in self.notes]
+        return "\n".join([table(rows) if self.layers else "nothing that upsamples", *notes, *skipped])
 
 
 def inspect_model(
@@ -162,14 +180,15 @@ def inspect_model(
         layers, skipped = of_model(model)
         if not layers and not skipped:
             raise ValueError(f"nothing in {type(model).__name__} upsamples")
-        return inspected(type(model).__name__, layers, skipped, sample_rate)
+        note = "lines are placed as if these layers, one after the other, alone changed the rate"
+        return inspected(type(model).__name__, layers, skipped, sample_rate, [note] if sample_rate else [])
     if not isinstance(model, (str, Path)):
         raise TypeError(f"model must be a torch.nn.Module or a path, got {type(model).__name__}")
     from audioup.model_file import read_model
 
     found = read_model(Path(model), strides)
     rate = found.sample_rate if sample_rate is None else sample_rate
-    return inspected(Path(model).name, found.layers, found.skipped, rate, found.notes)
+    return inspected(readable(Path(model).name), found.layers, found.skipped, rate, found.notes)
 
 
 def inspected(
@@ -180,16 +199,11 @@ def inspected(
     notes: Sequence[str] = (),
 ) -> Inspection:
     """Describe layers that were found."""
-    # Where rates are not known, one layer follows the other and the last one makes the sound.
-    sound = [layer for layer in layers if len(layer.strides) == 1]
-    whole = math.prod(layer.strides[0] for layer in sound)
-    passed = accumulate((layer.strides[0] for layer in sound), mul)
-    rates = {id(layer): layer.rate or Fraction(so_far, whole) for layer, so_far in zip(sound, passed, strict=True)}
     rows = []
     for layer in layers:
         lines: tuple[float, ...] = ()
-        if sample_rate is not None and id(layer) in rates:
-            (stride,), rate_hz = layer.strides, sample_rate * rates[id(layer)]
+        if sample_rate is not None and layer.rate is not None and len(layer.strides) == 1:
+            (stride,), rate_hz = layer.strides, sample_rate * layer.rate
             lines = tuple(float(k * rate_hz / stride) for k in range(1, stride // 2 + 1))
         rows.append(_row(layer, lines))
     more = ["? a state dict has no strides: half the kernel was assumed"] if any(one.assumed for one in layers) else []
@@ -199,6 +213,8 @@ def inspected(
 def _row(layer: Upsampler, lines_hz: tuple[float, ...]) -> InspectedLayer:
     kernel, sound = layer.kernel, len(layer.strides) == 1
     fraction = float(tonal_fraction(kernel, layer.strides))
+    # Memory goes with their product.
+    measurable = sound and bool(kernel.any()) and kernel.shape[-1] * layer.strides[0] <= LARGEST_RESPONSE
     return InspectedLayer(
         name=layer.name,
         kind=layer.kind,
@@ -211,7 +227,8 @@ def _row(layer: Upsampler, lines_hz: tuple[float, ...]) -> InspectedLayer:
         regularity_order=regularity_order(kernel, layer.strides),
         lines_hz=lines_hz,
         kernel_length=_one(tuple(kernel.shape[2:])),
-        response=filter_response(kernel, layer.strides[0]) if sound and kernel.any() else None,
+        response=filter_response(kernel, layer.strides[0]) if measurable else None,
+        rate=layer.rate if sound else None,
         undone=layer.undone,
         assumed=layer.assumed,
         note=layer.note,

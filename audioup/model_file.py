@@ -94,17 +94,19 @@ def _torch(path: Path, head: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ValueError(f"refused: {what}; save the state dict alone (torch.save(model.state_dict(), ...))") from None
     except Exception as error:  # whatever torch may raise on a damaged archive
         raise ValueError(f"cannot be read: {_short(error)}") from None
-    return dict(_tensors(content)), {}
+    return dict(_tensors(content, set())), {}
 
 
-def _tensors(content: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
-    # A state dict, or mappings of several, as training leaves them; what an optimizer has counts by number.
-    if isinstance(content, Mapping) and depth < DEEPEST:
+def _tensors(content: Any, seen: set[int], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
+    # A state dict, or mappings of several, as training leaves them; what an optimizer has counts by number. Each
+    # mapping once: a small file may name one over and over.
+    if isinstance(content, Mapping) and depth < DEEPEST and id(content) not in seen:
+        seen.add(id(content))
         for key, value in content.items():
             if isinstance(value, Tensor) and isinstance(key, str):
                 yield prefix + key, value
             elif isinstance(key, str) and "optim" not in key:
-                yield from _tensors(value, f"{prefix}{key}.", depth + 1)
+                yield from _tensors(value, seen, f"{prefix}{key}.", depth + 1)
 
 
 def _known(
@@ -129,7 +131,7 @@ def _known(
     if strides is None and listed is not None:
         notes.append(f"strides {', '.join(map(str, listed))} are those of config.json beside it")
     said = metadata.get("sample_rate", "")
-    rates = [int(said) if said.isdecimal() else None, *(config.get(key) for key in RATES)]
+    rates = [int(said) if said.isdecimal() and len(said) < 10 else None, *(config.get(key) for key in RATES)]
     rate = next((one for one in rates if type(one) is int and 0 < one < 2**31), None)
     known = Known(layers if isinstance(layers, dict) else {}, strides, listed)
     return known, rate, notes

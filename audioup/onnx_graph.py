@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
+from audioup.onnx_tensors import literal, outside, stored
 from audioup.source import Unsuitable
 from audioup.upsampler import LARGEST_KERNEL
 
@@ -50,16 +51,19 @@ class Graph:
     Attributes:
         nodes: In their order, which is that of computing.
         counts: How many nodes there are of each kind.
+        made: Names of what depends on an input, or is computed at least.
         hidden: Kinds of nodes that hold graphs or functions of their own.
 
     Raises:
-        ValueError: If external data lies elsewhere.
+        ValueError: If external data lies elsewhere, or the nodes are in no order in which they can be computed.
     """
 
     def __init__(self, model: onnx.ModelProto, folder: Path) -> None:
         graph = model.graph
         self.nodes: Sequence[Any] = graph.node
-        self.inputs = [one.name for one in graph.input]
+        self._shapes = {one.name: one for one in (*graph.input, *graph.output)}
+        stored_names = {one.name for one in graph.initializer}
+        self.inputs = [one.name for one in graph.input if one.name not in stored_names]
         self.outputs = [one.name for one in graph.output]
         self.counts = Counter(node.op_type for node in self.nodes)
         self.hidden = sorted(
@@ -69,6 +73,7 @@ class Graph:
                 if node.domain not in ("", "ai.onnx") or any(a.HasField("g") or a.graphs for a in node.attribute)
             }
         )
+        self.made = {*self.inputs, *(name for node in self.nodes if node.input for name in node.output)}
         self._folder = folder
         self._opsets = {one.domain: one.version for one in model.opset_import}
         self._stored = {one.name: one for one in graph.initializer}
@@ -78,9 +83,23 @@ class Graph:
             for name in node.input:
                 self._consumers.setdefault(name, []).append(node)
         self._values: dict[str, NDArray[Any]] = {}
-        for tensor in graph.initializer:
+        _check_order(graph)
+        for tensor in self.tensors():
             if tensor.data_location == onnx.TensorProto.EXTERNAL:
-                _outside(tensor, folder)
+                outside(tensor, folder)
+
+    def tensors(self) -> Iterator[Any]:
+        """Yield all that the file stores."""
+        yield from self._stored.values()
+        for node in self.nodes:
+            yield from (one.t for one in node.attribute if one.HasField("t"))
+
+    def length(self, name: str) -> int | str | None:
+        """Return what an input or output of the graph says of its last axis: a number, an expression, or nothing."""
+        dims = self._shapes[name].type.tensor_type.shape.dim
+        if not dims:
+            return None
+        return int(dims[-1].dim_value) or str(dims[-1].dim_param) or None
 
     def producer(self, name: str) -> Any:
         """Return the node that a tensor comes from, or None."""
@@ -105,45 +124,55 @@ class Graph:
             Unsuitable: If it does not, or takes too much.
             ValueError: If external data is missing or cut off.
         """
-        order = self._ancestors(name)
-        for one in reversed(order):
+        for one in self._ancestors(name):
             if one not in self._values:
                 self._values[one] = self._computed(one)
         return self._values[name]
 
     def entries(self, name: str) -> list[int | None] | None:
         """Return the numbers of a shape, None for those that are not constant, or None if not even their count is."""
-        try:
-            return [int(n) for n in self.constant(name).reshape(-1)]
-        except Unsuitable:
+        numbers = self._numbers(name)
+        if numbers is None:
             node = self.producer(name)
             if node is None or node.op_type != "Concat":
                 return None
-            parts = [self.entries(one) or [None] for one in node.input]  # what is not constant is one number
-            return [n for part in parts for n in part]
+            return [n for one in node.input for n in self._numbers(one) or [None]]  # what is not constant is one number
+
+        return [*numbers]
+
+    def _numbers(self, name: str) -> list[int | None] | None:
+        try:
+            values = self.constant(name)
+        except Unsuitable:
+            return None
+        return [int(n) for n in values.reshape(-1)] if values.dtype.kind in "iu" and values.size <= 16 else None
 
     def _ancestors(self, name: str) -> list[str]:
-        # Breadth first, each as late as it is needed, so that the reverse order computes.
+        """Return what a tensor is computed from, each after what it is computed from itself, the tensor last."""
         found: dict[str, None] = {}
-        waiting = [name]
+        waiting = [(name, False)]
         while waiting:
-            one = waiting.pop(0)
-            found.pop(one, None)
-            found[one] = None
-            if len(found) > MOST_NODES or len(waiting) > MOST_NODES:
-                raise Unsuitable(f"what it is computed from takes more than {MOST_NODES} nodes")
-            node = None if one in self._stored or one in self._values else self.producer(one)
-            waiting += [] if node is None else [given for given in node.input if given]
+            one, ready = waiting.pop()
+            if ready:
+                found[one] = None
+            elif one not in found:
+                if len(waiting) > MOST_NODES or len(found) > MOST_NODES:
+                    raise Unsuitable(f"what it is computed from takes more than {MOST_NODES} nodes")
+                node = None if one in self._stored or one in self._values else self.producer(one)
+                waiting.append((one, True))
+                waiting += (
+                    [] if node is None else [(given, False) for given in node.input if given not in found and given]
+                )
         return list(found)
 
     def _computed(self, name: str) -> NDArray[Any]:
         if name in self._stored:
-            return _stored(self._stored[name], self._folder)
+            return stored(self._stored[name], self._folder)
         node = self.producer(name)
         if node is None:
             raise Unsuitable(f"it depends on {name}, which is no constant")
         if node.op_type == "Constant":
-            return _literal(node, self._folder)
+            return literal(node, self._folder)
         given = [self._values[one] for one in node.input if one]
         if (largest := _largest(node, given)) is None:
             raise Unsuitable(f"it is computed by {node.op_type}")
@@ -159,22 +188,19 @@ class Graph:
         return np.asarray(list(outputs)[list(node.output).index(name)])
 
 
-def attribute(node: Any, name: str, default: Any = None) -> Any:
-    """Return an attribute of a node as a plain value."""
-    for one in node.attribute:
-        if one.name == name:
-            value = onnx.helper.get_attribute_value(one)
-            return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-    return default
-
-
-def integers(node: Any, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
-    """Return an attribute of positive integers; `Unsuitable` if it is anything else."""
-    value = attribute(node, name, default)
-    values = (value,) if isinstance(value, int) else tuple(value) if isinstance(value, (list, tuple)) else ()
-    if not values or not all(isinstance(n, int) and 0 < n < 2**16 for n in values):
-        raise Unsuitable(f"its {name} must be positive integers, got {value!r}")
-    return values
+def _check_order(graph: Any) -> None:
+    known = {one.name for one in (*graph.input, *graph.initializer)} | {""}
+    for node in graph.node:
+        for name in node.input:
+            if name not in known:
+                raise ValueError(f"damaged: {node.op_type} takes {name!r}, which no node before it makes")
+        for name in node.output:
+            if name and name in known:
+                raise ValueError(f"damaged: {name!r} is made twice")
+            known.add(name)
+    for one in graph.output:
+        if one.name not in known:
+            raise ValueError(f"damaged: no node makes the output {one.name!r}")
 
 
 def _largest(node: Any, given: Sequence[NDArray[Any]]) -> int | None:
@@ -194,69 +220,16 @@ def _largest(node: Any, given: Sequence[NDArray[Any]]) -> int | None:
         if kind == "MatMul":
             return given[0].size * given[1].size // max(1, min(given[0].shape[-1], given[1].shape[0]) ** 2)
         if kind == "Expand":
-            return math.prod(np.broadcast_shapes(given[0].shape, tuple(int(n) for n in given[1])))
+            return math.prod(
+                max(1, n) for n in np.broadcast_shapes(given[0].shape, tuple(int(n) for n in given[1].reshape(-1)))
+            )
         if kind == "ConstantOfShape":
-            return math.prod(int(n) for n in given[0])
+            return math.prod(max(1, int(n)) for n in given[0].reshape(-1))
         if kind == "Tile":
-            return given[0].size * math.prod(int(n) for n in given[1])
+            return max(1, given[0].size) * math.prod(max(1, int(n)) for n in given[1].reshape(-1))
         if kind == "Range":
             start, limit, step = (float(one) for one in given)
             return max(0, math.ceil((limit - start) / step))
     except (ValueError, TypeError, IndexError, OverflowError, ZeroDivisionError):
         return None
     return None
-
-
-def _literal(node: Any, folder: Path) -> NDArray[Any]:
-    for name, kind in (("value_float", "f4"), ("value_floats", "f4"), ("value_int", "i8"), ("value_ints", "i8")):
-        value = attribute(node, name)
-        if value is not None:
-            return np.asarray(value, dtype=kind)
-    value = attribute(node, "value")
-    if value is None:
-        raise Unsuitable("it depends on a constant that is no tensor")
-    return _stored(value, folder)
-
-
-def _stored(tensor: Any, folder: Path) -> NDArray[Any]:
-    count = math.prod(tensor.dims)
-    if not 0 <= count <= LARGEST_KERNEL or tensor.data_type == onnx.TensorProto.STRING:
-        raise Unsuitable(f"a tensor of shape {tuple(tensor.dims)} is none of an upsampling layer")
-    if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        tensor = _loaded(tensor, folder, count)
-    try:
-        return np.asarray(onnx.numpy_helper.to_array(tensor))
-    except Exception as error:  # whatever values that are not as many as said may raise
-        raise ValueError(f"tensor {tensor.name!r} is damaged ({type(error).__name__})") from None
-
-
-def _loaded(tensor: Any, folder: Path, count: int) -> Any:
-    # Read by hand, so that nothing but the bytes that belong to it is read.
-    path, said = _outside(tensor, folder), {one.key: one.value for one in tensor.external_data}
-    try:
-        size = count * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-        offset, length = int(said.get("offset", 0)), int(said.get("length", size))
-    except (KeyError, ValueError, TypeError):
-        raise ValueError(f"external data of {tensor.name!r} is not described as it must be") from None
-    if offset < 0 or length != size or not path.is_file() or path.stat().st_size < offset + length:
-        raise ValueError(f"external data of {tensor.name!r} is missing or cut off: {path.name}")
-    whole = onnx.TensorProto()
-    whole.CopyFrom(tensor)
-    del whole.external_data[:]
-    whole.data_location = onnx.TensorProto.DEFAULT
-    with path.open("rb") as file:
-        file.seek(offset)
-        whole.raw_data = file.read(length)
-    return whole
-
-
-def _outside(tensor: Any, folder: Path) -> Path:
-    """Return where external data lies; `ValueError` if that is not in the folder of the model."""
-    location = next((one.value for one in tensor.external_data if one.key == "location"), "")
-    given = Path(location)
-    if not location or "\0" in location or given.is_absolute() or ".." in given.parts:
-        raise ValueError(f"refused: external data at {location!r}, not in the folder of the model")
-    path = (folder / given).resolve()
-    if not path.is_relative_to(folder.resolve()):  # a link leads out
-        raise ValueError(f"refused: external data at {location!r} leads out of the folder of the model")
-    return path

@@ -1,10 +1,10 @@
 """What upsamples in an ONNX graph: transposed convolutions, resizes and shuffles with their convolutions."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import onnx
 import torch
@@ -12,12 +12,14 @@ from google.protobuf.message import DecodeError
 from torch import Tensor
 
 from audioup.conversion import Skipped
-from audioup.onnx_graph import NO_SIGNAL, Graph, attribute, integers
+from audioup.onnx_graph import Graph
+from audioup.onnx_rates import Rates
+from audioup.onnx_tensors import LARGEST_MODEL, attribute, integers
 from audioup.source import Unsuitable
 from audioup.upsampler import Upsampler, resized, subpixel, transposed
 
+T = TypeVar("T")
 PASSED = ("Identity", "Cast", "QuantizeLinear", "DequantizeLinear")  # between two that belong together
-STRIDED = ("Conv", "MaxPool", "AveragePool", "LpPool")
 # Axes of the transpose in a shuffle of sound or images, and where the phases stand before it.
 SHUFFLES = {
     (0, 1, 3, 2): (slice(2, 3), 1),
@@ -33,6 +35,8 @@ RESIZES = {
     ("cubic", "pytorch_half_pixel"): "cubic",
 }
 TORCHS_CUBIC = -0.75
+# What a node raises that is not as its kind has to be: inputs missing, attributes of another type.
+MALFORMED = (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError)
 
 
 class Read(NamedTuple):
@@ -62,37 +66,31 @@ def read_onnx(path: Path) -> Read:
         OSError: If a file cannot be read.
     """
     model, graph = load_graph(path)
-    rates = _rates(graph)
-    kept = _kept(graph, rates)
-    whole = max((rates[name] for name in graph.outputs if name in rates), default=Fraction(1))
+    rates = Rates(graph, lambda node: read_strides(graph, node)[-1])
     layers: list[Upsampler] = []
     skipped: list[Skipped] = []
     for node in graph.nodes:
         try:
-            found = _read(graph, node)
+            found = _tried(_read, graph, node)
         except Unsuitable as error:
             skipped.append(Skipped(str(node.name), node.op_type, str(error)))
             continue
         if found is not None:
-            rate = rates.get(node.output[0])
-            undone = rate is not None and kept.get(node.output[0], rate) < rate
-            layers.append(found if rate is None else replace(found, rate=rate / whole, undone=undone))
+            rate, undone = rates.of(node.output[0])
+            layers.append(replace(found, rate=rate, undone=undone))
     if not layers and not skipped:
         raise ValueError("nothing in the graph upsamples")
-    notes = []
-    if graph.counts["GatherND"]:
-        notes.append(
-            "GatherND nodes are not followed; torch exports the linear resize of sound so: it is not listed here, and "
-            "lines of the layers before it are given too high"
-        )
+    notes = [rates.note] if rates.note else []
     if graph.hidden:
         notes.append(f"not looked into: {', '.join(graph.hidden)}")
     said = next((one.value for one in model.metadata_props if one.key == "sample_rate"), "")
-    return Read(layers, skipped, int(said) if said.isdecimal() and 0 < int(said) < 2**31 else None, notes)
+    return Read(layers, skipped, int(said) if said.isdecimal() and len(said) < 10 and int(said) else None, notes)
 
 
 def load_graph(path: Path) -> tuple[onnx.ModelProto, Graph]:
     """Open an ONNX file, without its external data; see `read_onnx` for what is refused."""
+    if path.stat().st_size > LARGEST_MODEL:
+        raise ValueError(f"larger than {LARGEST_MODEL >> 20} MB: keep weights in external data")
     with path.open("rb") as file:
         try:
             model = onnx.load(file, load_external_data=False)
@@ -101,6 +99,18 @@ def load_graph(path: Path) -> tuple[onnx.ModelProto, Graph]:
     if not model.graph.node:
         raise ValueError("no ONNX model: its graph is empty")
     return model, Graph(model, path.parent)
+
+
+def read_strides(graph: Graph, node: Any) -> tuple[int, ...]:
+    """Return what a node upsamples by along each axis, ones if it does not; `Unsuitable` if that cannot be told."""
+    return _tried(_strides, graph, node)
+
+
+def _tried(function: Callable[[Graph, Any], T], graph: Graph, node: Any) -> T:
+    try:
+        return function(graph, node)
+    except MALFORMED as error:
+        raise Unsuitable(f"it is not as {node.op_type} has to be ({type(error).__name__})") from None
 
 
 def _read(graph: Graph, node: Any) -> Upsampler | None:
@@ -229,6 +239,8 @@ def _weight(graph: Graph, node: Any, strides: tuple[int, ...]) -> Tensor:
 
 def _tensor(graph: Graph, name: str) -> Tensor:
     values = graph.constant(name)
+    if values.dtype.kind == "c":
+        raise Unsuitable("its weight is complex")
     if values.dtype.kind not in "fiu":  # bfloat16 and others that torch cannot take from NumPy
         values = values.astype("f4")
     return torch.from_numpy(values.copy())
@@ -236,34 +248,3 @@ def _tensor(graph: Graph, name: str) -> Tensor:
 
 def _groups(node: Any) -> int:
     return integers(node, "group", (1,))[0]
-
-
-def _rates(graph: Graph) -> dict[str, Fraction]:
-    """Follow how many samples each tensor has for one of the input, as far as the graph says it."""
-    rates = {name: Fraction(1) for name in graph.inputs}
-    for node in graph.nodes:
-        rate = next((rates[name] for name in node.input if name in rates), None)
-        if rate is None or node.op_type in NO_SIGNAL:
-            continue
-        try:
-            rate *= _strides(graph, node)[-1]
-            if node.op_type in STRIDED:
-                rate /= integers(node, "strides", (1,))[-1]
-        except Unsuitable:
-            continue
-        rates.update(dict.fromkeys(node.output, rate))
-    return rates
-
-
-def _kept(graph: Graph, rates: dict[str, Fraction]) -> dict[str, Fraction]:
-    """Return to what each tensor's rate falls at most on the best way from it to an output of the graph."""
-    kept = {name: rates[name] for name in graph.outputs if name in rates}
-    for node in reversed(graph.nodes):
-        for out in node.output:
-            if out not in kept or out not in rates:
-                continue
-            least = min(kept[out], rates[out])
-            for name in node.input:
-                if name in rates:
-                    kept[name] = max(kept.get(name, Fraction(0)), min(least, rates[name]))
-    return kept

@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audioup.onnx_graph import Graph, attribute, integers
-from audioup.onnx_model import load_graph
+from audioup.onnx_graph import Graph
+from audioup.onnx_model import MALFORMED, load_graph
+from audioup.onnx_tensors import attribute, integers, within
 from audioup.probe_report import ProbeReport
 from audioup.source import Unsuitable
 
@@ -37,9 +38,8 @@ class OnnxNetwork(nn.Module):
     def __init__(self, path: Path, threads: int = 1) -> None:
         super().__init__()
         model, graph = load_graph(path)
-        onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
-        stored = {one.name for one in model.graph.initializer}
-        self.inputs = [one.name for one in model.graph.input if one.name not in stored]
+        within(graph.tensors(), path.parent)
+        self.inputs = graph.inputs
         if len(self.inputs) != 1:
             raise ValueError(f"the graph must have one input, got {len(self.inputs)}: {', '.join(self.inputs)}")
         self.outputs = [one.name for one in model.graph.output]
@@ -58,8 +58,6 @@ class OnnxNetwork(nn.Module):
                     step = Piece(typed, nodes, later | set(self.outputs), threads)
                     self.steps[f"graph {n}"] = step
                 self._order.append(step)
-        except Unsuitable:
-            raise
         except Exception as error:  # whatever onnxruntime and the inference of shapes may raise
             raise ValueError(f"onnxruntime refuses it: {' '.join(str(error).split())[:200]}") from None
 
@@ -166,16 +164,21 @@ def _pieces(graph: Graph) -> list[list[Any]]:
 
 
 def _layer(graph: Graph, node: Any) -> Layer | None:
-    if node.op_type != "ConvTranspose" or integers(node, "dilations", (1,)) != (1,):
+    # What does not fit is left to onnxruntime, which knows what to make of it.
+    if node.op_type != "ConvTranspose" or attribute(node, "output_shape") is not None:
+        return None
+    if attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", ""):
         return None
     try:
-        weight = torch.from_numpy(graph.constant(node.input[1]).copy())
-        bias = torch.from_numpy(graph.constant(node.input[2]).copy()) if len(node.input) > 2 else None
-    except Unsuitable:
+        if integers(node, "dilations", (1,)) != (1,) or integers(node, "strides", (1,)) == (1,):
+            return None
+        weights = [graph.constant(name) for name in node.input[1:]]
+        if node.input[0] not in graph.made or any(one.dtype != "f4" for one in weights) or weights[0].ndim != 3:
+            return None
+        weight, *biases = (torch.from_numpy(one.copy()) for one in weights)
+        return Layer(node, weight, biases[0] if biases else None, integers(node, "group", (1,))[0])
+    except (*MALFORMED, Unsuitable):
         return None
-    if weight.dim() != 3 or weight.dtype != torch.float32 or integers(node, "strides", (1,)) == (1,):
-        return None
-    return Layer(node, weight, bias, integers(node, "group", (1,))[0])
 
 
 def _whole(node: Any, name: str, count: int) -> tuple[int, ...]:

@@ -152,16 +152,19 @@ def write_card(card: Card, path: Path) -> None:
 
     Raises:
         ValueError: If the name does not end in ``.html``.
-        OSError: If the files cannot be written.
+        OSError: If the files cannot be written, or there is a JSON file of that name without a page.
         ImportError: If matplotlib, librosa, jinja2 or soundfile is missing (``pip install 'audioup[report]'``).
     """
     if path.suffix.lower() != ".html":
         raise ValueError(f"path must end in .html, got {str(path)!r}")
+    numbers = path.with_suffix(".json")
+    if numbers.exists() and not path.exists():
+        raise FileExistsError(f"{numbers} is there already and belongs to no card: take another name")
     from audioup.card_page import page
 
     contents = {
         path: page(card),
-        path.with_suffix(".json"): json.dumps(card.to_dict(), indent=1, allow_nan=False) + "\n",
+        numbers: json.dumps(card.to_dict(), indent=1, allow_nan=False) + "\n",
     }
     drafts = {file: file.with_name(f".{file.name}.{os.getpid()}.tmp") for file in contents}
     try:

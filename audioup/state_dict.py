@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from audioup.layer import UpsamplingLayer
@@ -12,11 +13,12 @@ from audioup.regularity import RegularWeight, project
 from audioup.resize import ResizeConv
 from audioup.source import Unsuitable
 from audioup.subpixel import SubPixelConv
-from audioup.upsampler import Upsampler, resized, subpixel, transposed
+from audioup.upsampler import LARGEST_KERNEL, Upsampler, in_a_row, resized, subpixel, transposed
 from audioup.weights import NORMED as NORMED_KEY
 from audioup.weights import plain_state_dict
 
 METADATA = "audioup"  # key in the metadata of a safetensors file
+TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 LARGEST, MOST_ZEROS = 1024, 64  # of strides, groups and orders; of a sinc
 MODE = re.compile("nearest|linear|cubic|sinc|bspline-[1-9]")
 # Of layers that only their name tells from a convolution: as many channels out as in, or no bias.
@@ -82,7 +84,7 @@ def read_state_dict(weights: Mapping[str, Tensor], known: Known) -> tuple[list[U
     Raises:
         ValueError: If nothing is found, the strides given are not one for each, or what the metadata says cannot be.
     """
-    tensors, notes = _plain(weights, known.layers)
+    tensors, notes = _plain({key: value for key, value in weights.items() if _is_dense(value)}, known.layers)
     layers: list[Upsampler] = []
     guessed: list[tuple[int, Upsampler]] = []
     for key, weight in tensors.items():
@@ -114,7 +116,7 @@ def read_state_dict(weights: Mapping[str, Tensor], known: Known) -> tuple[list[U
         if strides is not None:
             steps = (strides[n],) * len(layer.strides)
             layers[place] = transposed(layer.name, layer.kind, layer.kernel, steps, layer.groups)
-    return [layer for layer in layers if max(layer.strides) > 1], notes
+    return in_a_row([layer for layer in layers if max(layer.strides) > 1]), notes
 
 
 def _plain(weights: Mapping[str, Tensor], known: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
@@ -133,9 +135,22 @@ def _plain(weights: Mapping[str, Tensor], known: Mapping[str, Any]) -> tuple[dic
     for name, parts in layers.items():
         try:
             tensors |= plain_state_dict(parts)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RuntimeError) as error:
             notes.append(f"{name} was left out: {error}")
     return tensors, notes
+
+
+def _is_dense(value: Tensor) -> bool:
+    # A tensor may claim far more values than its file holds: it repeats them.
+    if (
+        value.is_nested
+        or value.layout != torch.strided
+        or value.is_quantized
+        or value.is_meta
+        or value.numel() > LARGEST_KERNEL
+    ):
+        return False
+    return value.dtype in TYPES and value.untyped_storage().nbytes() >= value.numel() * value.element_size()
 
 
 def _is_transposed(name: str, weight: Tensor, bias: Tensor | None) -> bool:
@@ -153,7 +168,7 @@ def _guessed(name: str, weight: Tensor, bias: Tensor | None) -> Upsampler | None
         layer = transposed(name, f"ConvTranspose{weight.dim() - 2}d", weight, steps, groups)
     except Unsuitable as error:
         raise ValueError(f"{name}: {error}") from None
-    return replace(layer, assumed=True)
+    return replace(layer, assumed=True, overlap="unknown")
 
 
 def _stated(name: str, weight: Tensor, said: Any) -> Upsampler:

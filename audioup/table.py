@@ -1,5 +1,6 @@
-"""Tables for the terminal."""
+"""Text for the terminal: tables, and what came with files."""
 
+import os
 from collections.abc import Sequence
 
 
@@ -12,3 +13,8 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 def plain(text: str) -> str:
     """Return text that came with a file, with escapes for what a terminal would obey rather than show."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def readable(name: str | os.PathLike[str]) -> str:
+    """Return the name of a file, whatever bytes are in it."""
+    return plain(os.fsencode(name).decode("utf-8", "backslashreplace"))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import torch
@@ -10,12 +10,15 @@ from torch import Tensor, nn
 
 from audioup.conversion import LEAST_DB, Skipped
 from audioup.convert import find
+from audioup.costs import overlap
 from audioup.layer import UpsamplingLayer, swap_channels
 from audioup.resize import folded
 from audioup.source import Unsuitable, kind, visible_weight
 from audioup.subpixel import interleave
 
-LARGEST_KERNEL = 2**26  # values; those of published vocoders have up to 2**23
+LARGEST_KERNEL = 2**25  # values; those of published vocoders have up to 1.2 * 2**24
+LARGEST_STRIDE, LONGEST_KERNEL = 1024, 4096  # along an axis, at the output rate
+LONGEST_WORD = 40
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,9 @@ class Upsampler:
         strides: One for every axis.
         kernel_sizes: Of its weight, as the layer counts them, one for every axis.
         groups: Groups of channels that do not see each other.
-        overlap: ``"even"``, ``"uneven"`` where the stride does not divide the kernel of a transposed convolution, or
-            ``"gaps"`` where that is shorter than the stride.
-        rate: Of its output, over that of the sound; None where only the order of layers is known.
+        overlap: ``"even"``, ``"uneven"`` where the stride does not divide the kernel of a transposed convolution,
+            ``"gap"`` where that is shorter than the stride, or ``"unknown"`` where the stride is a guess.
+        rate: Of its output, over that of the sound; None where it is not known.
         undone: Whether the rate falls again behind it on every way to the sound, as in an oversampled activation.
         assumed: Whether the stride is a guess.
         note: What else there is to say.
@@ -52,9 +55,9 @@ class Upsampler:
 
 def transposed(name: str, kind: str, weight: Tensor, strides: Sequence[int], groups: int = 1) -> Upsampler:
     """Read a transposed convolution with ``weight`` of shape ``(in_channels, out_channels / groups, *k)``."""
-    _check(weight)
     sizes, steps = tuple(weight.shape[2:]), tuple(strides)
-    return Upsampler(name, kind, weight.detach(), steps, sizes, groups, overlap(sizes, steps))
+    _check(weight, steps, sizes)
+    return Upsampler(name, kind, weight.detach(), steps, sizes, groups, overlaps(sizes, steps))
 
 
 def subpixel(
@@ -78,7 +81,7 @@ def subpixel(
     Raises:
         Unsuitable: If the groups divide the phases, or there are too many values.
     """
-    _check(weight)
+    _check(weight, strides, [k * s for k, s in zip(weight.shape[2:], strides, strict=True)])
     phases = math.prod(strides)
     if len(weight) % (phases * groups):
         raise Unsuitable("its channels are no whole number of phases in every group")
@@ -102,7 +105,10 @@ def resized(
     rolloff: float = 1.0,
 ) -> Upsampler:
     """Read a resize by ``mode`` and the convolution after it, ``weight`` of ``(out_channels, in / groups, *k)``."""
-    _check(weight, more=math.prod(2 * zeros * s for s in strides))
+    reach = [k + 2 * zeros * s for k, s in zip(weight.shape[2:], strides, strict=True)]
+    _check(weight, strides, reach)
+    if math.prod(weight.shape[:2]) * math.prod(reach) > LARGEST_KERNEL:
+        raise Unsuitable(f"the kernel of a resize by {tuple(strides)} and {tuple(weight.shape)} is too large to fold")
     # In float64: the network does not round what it never multiplies out.
     kernel = folded(weight.detach().double(), tuple(strides), mode, groups, zeros, rolloff)
     return Upsampler(name, kind, kernel, tuple(strides), tuple(weight.shape[2:]), groups, "even")
@@ -133,7 +139,7 @@ def of_model(model: nn.Module) -> tuple[list[Upsampler], list[Skipped]]:
             strides,
             tuple(sizes),  # type: ignore[arg-type]
             source.geometry.groups,
-            "even" if even else overlap(lengths, strides),
+            "even" if even else overlaps(lengths, strides),
             note=biased(source.bias_lost_db),
         )
     for name, module in model.named_modules():
@@ -147,16 +153,20 @@ def of_model(model: nn.Module) -> tuple[list[Upsampler], list[Skipped]]:
             reasons[name] = Skipped(name, kind(module), str(error))
     order = [name for name, _ in model.named_modules()]
     layers = [layer for layer in found.values() if max(layer.strides) > 1]
-    return sorted(layers, key=lambda layer: order.index(layer.name)), list(reasons.values())
+    return in_a_row(sorted(layers, key=lambda layer: order.index(layer.name))), list(reasons.values())
 
 
-def overlap(sizes: Sequence[int], strides: Sequence[int]) -> str:
+def in_a_row(layers: Sequence[Upsampler]) -> list[Upsampler]:
+    """Give layers for sound the rates that they have when each takes what the one before makes, the last the sound."""
+    strides = [layer.strides[0] if len(layer.strides) == 1 else 1 for layer in layers]
+    rates = [Fraction(math.prod(strides[: n + 1]), math.prod(strides)) for n in range(len(strides))]
+    return [replace(layer, rate=rate) for layer, rate in zip(layers, rates, strict=True)]
+
+
+def overlaps(sizes: Sequence[int], strides: Sequence[int]) -> str:
     """Say how the taps of neighbouring input samples cover the output: worst of all axes."""
-    kinds = [
-        "even" if size % step == 0 else "gaps" if size < step else "uneven"
-        for size, step in zip(sizes, strides, strict=True)
-    ]
-    return max(kinds, key=["even", "uneven", "gaps"].index)
+    kinds = [overlap(size, step)[0] for size, step in zip(sizes, strides, strict=True)]
+    return max(kinds, key=["even", "uneven", "gap"].index)
 
 
 def biased(share_db: float | None) -> str:
@@ -166,10 +176,14 @@ def biased(share_db: float | None) -> str:
     return f"a bias for every phase makes lines on silence: {share_db:.1f} dB of it differs from phase to phase"
 
 
-def _check(weight: Tensor, more: int = 1) -> None:
+def _check(weight: Tensor, strides: Sequence[int], taps: Sequence[int]) -> None:
     if not weight.is_floating_point():
         raise Unsuitable(f"its weight is of {weight.dtype}")
-    if not 0 < weight.numel() <= LARGEST_KERNEL // more:
+    if not 0 < weight.numel() <= LARGEST_KERNEL or max(taps) > LONGEST_KERNEL:
         raise Unsuitable(f"a weight of shape {tuple(weight.shape)} is none of an upsampling layer")
+    if not all(0 < step <= LARGEST_STRIDE for step in strides):
+        raise Unsuitable(
+            f"strides must be from 1 to {LARGEST_STRIDE}, got {', '.join(map(str, strides))[:LONGEST_WORD]}"
+        )
     if not torch.isfinite(weight).all():
         raise Unsuitable("its weight holds NaN or infinity")

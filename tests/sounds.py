@@ -24,6 +24,13 @@ def comb(period, amplitude, samples, rng):
     return np.resize(amplitude * one, samples)
 
 
+def locked(period, harmonics, samples, amplitude=0.003, seed=0):
+    """Draw sines at harmonics of a period, exactly, each of its own phase."""
+    rng, n = np.random.default_rng(seed), np.arange(period)
+    one = sum(np.cos(2 * np.pi * k * n / period + rng.uniform(0, 2 * np.pi)) for k in harmonics)
+    return np.resize(amplitude * one, samples)
+
+
 def dbfs(amplitude):
     return 20 * math.log10(amplitude)
 

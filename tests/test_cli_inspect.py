@@ -179,11 +179,11 @@ def test_hostile_file_names_are_only_text(run) -> None:
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (("0.wav",), "recordings need --strides, or a model that has them"),
+        (("0.wav",), "recordings need --strides, or a model that says them"),
         (("0.wav", "--strides", "1,x"), "--strides must be integers"),
         (("text.wav", "--strides", "8"), "text.wav: no recording"),
         (("good.onnx", "good.pt"), "takes one model, recordings, or both, got 2 models"),
-        ((), "takes one model, recordings, or both, got 0 models"),
+        ((), "takes a model, recordings, or both: name some"),
         (("good.pt", "--inputs", "x.npz"), "--inputs takes an ONNX graph"),
         (("good.onnx", "--inputs", "x.npz"), "does not say its sample rate: give --sample-rate"),
         (("good.onnx", "--sample-rate", "16000", "--inputs", "0.wav"), "--inputs must end in .npy or .npz"),
@@ -209,3 +209,37 @@ def test_too_little_sound_is_not_testable_and_says_what_it_takes(run) -> None:
     assert status == 0
     assert out.startswith("good.onnx: not testable: 0.20 s is less than 12 blocks")
     assert "Take longer or louder sound" in out
+
+
+def test_names_in_files_do_not_reach_the_terminal(run, folder: Path, tmp_path: Path) -> None:
+    layer = nn.ConvTranspose1d(4, 2, 7, 4)
+    torch.save({f"up\x1b[31m\n.{key}": value for key, value in layer.state_dict().items()}, folder / "esc.pt")
+    torch.save(
+        {"e\x1b\n.weight": torch.full((4, 2, 4), torch.nan), "e\x1b\n.bias": torch.zeros(2)}, folder / "nan\n.pt"
+    )
+    for command, name in (("inspect", "esc.pt"), ("report", "esc.pt"), ("inspect", "nan\n.pt"), ("report", "nan\n.pt")):
+        _, out, err = run(command, name)
+        assert "\x1b" not in out + err
+        assert len(err.splitlines()) == (name != "esc.pt")
+
+
+def test_a_guessed_stride_measures_nothing(run) -> None:
+    status, _, err = run("report", "good.pt", "0.wav")
+    assert (status, err) == (2, "audioup: recordings need --strides, or a model that says them\n")
+    assert run("report", "good.pt", "0.wav", "--strides", "2,8")[0] == 0
+    assert "unknown" in run("inspect", "good.pt")[1]
+
+
+def test_other_json_is_never_overwritten(run, folder: Path) -> None:
+    Path("config.json").write_text("{}")
+    status, _, err = run("report", "good.pt", "--out", "config.html")
+    assert (status, Path("config.json").read_text()) == (2, "{}")
+    assert "its .json is there already and belongs to no card" in err
+    assert run("report", "good.pt", "--out", "card.html")[0] == run("report", "good.pt", "--out", "card.html")[0] == 0
+
+
+def test_arrays_of_any_byte_order(run, folder: Path) -> None:
+    with np.load(folder / "x.npz") as x:
+        np.save(folder / "big.npy", x["x"].astype(">f8"))
+    words = ("report", "good.onnx", "--sample-rate", "16000", "--inputs")
+    assert run(*words, "big.npy")[1].replace("'0'", "") == run(*words, "x.npz")[1].replace("'0'", "")

@@ -62,9 +62,7 @@ def test_metadata_of_safetensors_are_believed(tmp_path: Path) -> None:
     torch.testing.assert_close(found.layers[0].kernel, network[0].weight.detach())
     # Without them only the model knows what its parametrisation computes.
     save_file(network.state_dict(), tmp_path / "m.safetensors")
-    with pytest.raises(
-        ValueError, match=r"no layer that upsamples was.*0 was left out: 0\.weight does not"
-    ):
+    with pytest.raises(ValueError, match=r"no layer that upsamples was.*0 was left out: 0\.weight does not"):
         read_model(tmp_path / "m.safetensors")
 
 
@@ -194,3 +192,11 @@ def test_a_file_without_permission(tmp_path: Path) -> None:
 def test_inspection_takes_paths_as_text(tmp_path: Path) -> None:
     torch.save(model().state_dict(), tmp_path / "m.pt")
     assert [one.name for one in inspect_model(str(tmp_path / "m.pt")).layers] == ["0", "2"]
+
+
+def test_mappings_that_name_each_other_are_read_once(tmp_path: Path) -> None:
+    content = {"ups": model().state_dict()}
+    for level in range(2):
+        content = {f"{level}-{n}": content for n in range(500)}
+    torch.save(content, tmp_path / "m.pt")
+    assert [one.strides[0] for one in read_model(tmp_path / "m.pt").layers] == [8, 2]

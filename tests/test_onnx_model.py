@@ -322,3 +322,125 @@ def test_what_is_undone_is_no_stage(tmp_path: Path) -> None:
     # At twice the rates: before, between and behind.
     assert [one.lines_hz[0] for one in found.layers] == [1000, 1000, 8000, 8000, 16000]
     assert "undone behind them, as in oversampled activations: " in str(found)
+
+
+# --- rates ---
+
+UP = {"strides": [4], "kernel_shape": [8], "pads": [2, 2]}
+
+
+def chain(*nodes, tmp_path: Path, shape=(1, 2, "t"), weights=None):
+    graph(
+        list(nodes),
+        weights or {"u.weight": weight(2, 2, 8), "v.weight": weight(2, 2, 8)},
+        tmp_path / "m.onnx",
+        shape=shape,
+    )
+    return inspect_model(tmp_path / "m.onnx", 16000)
+
+
+def up(given: str, made: str, name: str = "u", **more):
+    return helper.make_node("ConvTranspose", [given, f"{name}.weight"], [made], **{**UP, **more})
+
+
+def test_branches_side_by_side_count_once(tmp_path: Path) -> None:
+    found = chain(
+        up("x", "a"),
+        up("x", "b", "v"),
+        up("a", "c"),
+        up("b", "d", "v"),
+        helper.make_node("Add", ["c", "d"], ["y"]),
+        tmp_path=tmp_path,
+    )
+    assert found.strides == (4, 4)
+    assert [one.lines_hz for one in found.layers] == [(1000, 2000)] * 2 + [(4000, 8000)] * 2
+
+
+def test_a_rate_that_falls_in_between_leaves_no_schedule(tmp_path: Path) -> None:
+    found = chain(
+        up("x", "a"),
+        up("a", "b", "v"),
+        helper.make_node("AveragePool", ["b"], ["y"], kernel_shape=[2], strides=[2]),
+        tmp_path=tmp_path,
+    )
+    assert [float(one.rate) for one in found.layers] == [0.5, 2]
+    assert found.strides == ()
+
+
+def test_lines_are_not_placed_where_the_rate_is_lost(tmp_path: Path) -> None:
+    sizes = helper.make_node("Shape", ["x"], ["size"])
+    resize = helper.make_node("Resize", ["a", "", "", "size"], ["y"])
+    found = chain(up("x", "a"), sizes, resize, tmp_path=tmp_path)
+    assert [(one.stride, one.rate, one.lines_hz) for one in found.layers] == [(4, None, ())]
+    assert found.strides == ()
+    assert found.notes == ("lines cannot be placed: the way to the output could not be followed",)
+
+
+@pytest.mark.parametrize(
+    ("given", "made", "lines"), [("t", "4*t", 2), (10, 40, 2), (10, 41, 2), ("t", "8*t", 0), (10, 80, 0)]
+)
+def test_what_the_shapes_declare_is_compared(tmp_path: Path, given, made, lines: int) -> None:
+    nodes = [up("x", "a"), helper.make_node("Identity", ["a"], ["y"])]
+    model = graph(nodes, {"u.weight": weight(2, 2, 8)}, shape=(1, 2, given))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 2, made)))
+    onnx.save(model, tmp_path / "m.onnx")
+    found = inspect_model(tmp_path / "m.onnx", 16000)
+    assert len(found.layers[0].lines_hz) == lines
+    assert ("the output has 8 samples for one of the input, and the layers found make 4" in str(found)) == (lines == 0)
+
+
+# --- damage that checkers may let through ---
+
+
+@pytest.mark.parametrize(
+    ("nodes", "reason"),
+    [
+        ([up("a", "y"), up("x", "a")], "damaged: ConvTranspose takes 'a', which no node before it makes"),
+        ([helper.make_node("Identity", ["y"], ["y"])], "damaged: Identity takes 'y'"),
+        ([up("x", "y"), up("x", "y")], "damaged: 'y' is made twice"),
+        ([up("x", "z")], "damaged: no node makes the output 'y'"),
+    ],
+)
+def test_nodes_in_no_order_are_an_error(tmp_path: Path, nodes, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        chain(*nodes, tmp_path=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        helper.make_node("ConvTranspose", ["x"], ["y"], strides=[2]),
+        helper.make_node("ConvTranspose", ["x", "u.weight"], ["y"], strides=2.5),
+        helper.make_node("Resize", ["x"], ["y"], scales="a"),
+        helper.make_node("DepthToSpace", [], ["y"], blocksize=2),
+        helper.make_node("ConvTranspose", ["x", "c"], ["y"], strides=[2]),
+        helper.make_node("ConvTranspose", ["x", "u.weight"], ["y"], strides=[2000]),
+    ],
+)
+def test_nodes_that_are_not_as_they_have_to_be_are_named(tmp_path: Path, node) -> None:
+    weights = {"u.weight": weight(2, 2, 8), "c": weight(2, 2, 8).astype("c8")}
+    found = chain(node, tmp_path=tmp_path, weights=weights)
+    assert not found.layers
+    assert len(found.skipped) == 1
+
+
+def test_shared_ancestors_are_visited_once(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Add", [f"w{n}", f"w{n}"], [f"w{n + 1}"]) for n in range(300)]
+    found = chain(
+        *nodes,
+        helper.make_node("ConvTranspose", ["x", "w300"], ["y"], **UP),
+        tmp_path=tmp_path,
+        weights={"w0": np.zeros((2, 2, 8), "f4")},
+    )
+    assert found.layers[0].kernel_length == 8
+    joins = [helper.make_node("Concat", [f"c{n}", f"c{n}"], [f"c{n + 1}"], axis=0) for n in range(60)]
+    shuffle = [
+        helper.make_node("Shape", ["x"], ["c0"]),
+        *joins,
+        helper.make_node("Conv", ["x", "u.weight"], ["a"]),
+        helper.make_node("Reshape", ["a", "c60"], ["b"]),
+        helper.make_node("Transpose", ["b"], ["c"], perm=[0, 1, 3, 2]),
+        helper.make_node("Reshape", ["c", "c60"], ["y"]),
+    ]
+    with pytest.raises(ValueError, match="nothing in the graph upsamples"):
+        chain(*shuffle, tmp_path=tmp_path)

@@ -107,6 +107,15 @@ def test_crops_that_differ_at_the_ends(tmp_path: Path) -> None:
         np.testing.assert_allclose(y, whole(tmp_path / "m.onnx", x), atol=1e-6)
 
 
+@pytest.mark.parametrize("more", [{"auto_pad": "SAME_UPPER"}, {"output_shape": [44]}])
+def test_what_torch_has_not_is_left_to_onnxruntime(tmp_path: Path, more) -> None:
+    node = onnx.helper.make_node("ConvTranspose", ["x", "w"], ["y"], strides=[4], **more)
+    graph([node], {"w": weight(2, 1, 8)}, tmp_path / "m.onnx")
+    x = torch.randn(1, 2, 11, generator=torch.Generator().manual_seed(0))
+    y = OnnxNetwork(tmp_path / "m.onnx")(x).numpy()
+    np.testing.assert_array_equal(y, whole(tmp_path / "m.onnx", x))
+
+
 def test_external_data_are_read(tmp_path: Path) -> None:
     file = external(tmp_path / "m", "weights.bin")
     x = torch.randn(1, 2, 11)

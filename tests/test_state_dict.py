@@ -131,3 +131,18 @@ def test_metadata_that_do_not_fit_are_an_error(said) -> None:
 def test_weights_that_are_not_finite_are_an_error() -> None:
     with pytest.raises(ValueError, match="0: its weight holds NaN or infinity"):
         read_state_dict({"0.weight": torch.full((8, 4, 4), torch.nan), "0.bias": torch.zeros(4)}, NONE)
+
+
+def test_values_that_the_file_does_not_hold_are_passed_over() -> None:
+    model = nn.Sequential(nn.ConvTranspose1d(8, 4, 4, 2))
+    claims = {"huge.weight": torch.zeros(1).expand(2**12, 2**11, 16), "huge.bias": torch.zeros(2**11)}
+    normed = {"n.weight_g": torch.ones(8, 1, 1), "n.weight_v": torch.zeros(1).expand(8, 2**12, 2**11)}
+    others = {"s.weight": torch.eye(3).to_sparse(), "f.weight": torch.zeros(8, 4, 4).to(torch.float8_e4m3fn)}
+    layers, _ = read_state_dict({**claims, **normed, **others, **model.state_dict()}, NONE)
+    assert [one.name for one in layers] == ["0"]
+
+
+@pytest.mark.parametrize("stride", [0, 1025, 10**30])
+def test_strides_out_of_range_are_an_error(stride: int) -> None:
+    with pytest.raises(ValueError, match="strides must be from 1 to 1024"):
+        found(nn.Sequential(nn.ConvTranspose1d(8, 4, 4, 2)), Known({}, strides=(stride,)))

@@ -1,16 +1,10 @@
 """What the commands have in common: how they say no, and how they read what several take."""
 
-import os
-from pathlib import Path
+LARGEST_STRIDE = 2**20
 
 
 class InputError(Exception):
     """One line for the person at the terminal; the status is 2."""
-
-
-def printable(path: Path) -> str:
-    """Return the name of a file, whatever bytes are in it."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def parse_strides(text: str) -> tuple[int, ...]:
@@ -19,6 +13,6 @@ def parse_strides(text: str) -> tuple[int, ...]:
         strides = tuple(int(word) for word in text.split(","))
     except ValueError:
         raise InputError(f"audioup: --strides must be integers separated by commas, got {text!r}") from None
-    if min(strides) < 1 or max(strides) < 2:
-        raise InputError(f"audioup: --strides must be positive and not all 1, got {text!r}")
+    if min(strides) < 1 or max(strides) < 2 or max(strides) > LARGEST_STRIDE:
+        raise InputError(f"audioup: --strides must be from 1 to {LARGEST_STRIDE} and not all 1, got {text!r}")
     return strides

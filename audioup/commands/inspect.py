@@ -7,7 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from audioup.commands.errors import InputError, parse_strides, printable
+from audioup.commands.errors import InputError, parse_strides
+from audioup.table import plain, readable
 
 
 @dataclass
@@ -21,7 +22,7 @@ class Inspect:
     model: tyro.conf.Positional[Path]
     """An .onnx graph; a .safetensors file; or a state dict that torch.save wrote (.pt, .pth), of which only weights are
     read."""
-    sample_rate: int | None = None
+    sample_rate: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Of the sound, in Hz: where the lines are. By default what the file, or the config.json beside it, says."""
     strides: Annotated[str | None, tyro.conf.arg(metavar="INT,INT,...")] = None
     """Of the transposed convolutions of a state dict, which does not hold them. By default those of the file's metadata
@@ -37,6 +38,6 @@ class Inspect:
         try:
             found = inspect_model(self.model, self.sample_rate, strides)
         except (OSError, ValueError, ImportError) as error:
-            raise InputError(f"audioup: {printable(self.model)}: {error}") from None
+            raise InputError(f"audioup: {readable(self.model)}: {plain(str(error))}") from None
         print(json.dumps(found.to_dict(), indent=1, allow_nan=False) if self.json else found)
         return 0

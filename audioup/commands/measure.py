@@ -9,9 +9,11 @@ from typing import Annotated
 
 import tyro
 
-from audioup.commands.errors import InputError, parse_strides, printable
-from audioup.commands.session import Result, Session, in_lines, reference_report
+from audioup.commands.errors import InputError, parse_strides
+from audioup.commands.session import Result, ScanSession, Session, in_lines, reference_report
 from audioup.recording import first_seconds
+from audioup.scan_report import ScanReport
+from audioup.table import readable
 from audioup.tone_report import ToneReport
 
 MOST_TABLES = 4  # of more recordings than this only the verdicts are printed, and the table of all together
@@ -24,13 +26,19 @@ class Measure:
 
     Files must start where the generator started: a tone is recognised by keeping its phase from the first sample on.
     Channels are measured apart. Several files of one sample rate are also tested together, which finds fainter tones.
+
+    Where nobody knows the strides, --scan names the period they might have. It is for your own audio, and no detector
+    of synthetic speech: generators need not leave lines, and hum, loops or tuned tones have periods too.
     """
 
     files: tyro.conf.Positional[tuple[Path, ...]]
     """Recordings (wav, flac, ogg, mp3) of about a second, or 48 times the product of strides if longer; folders of
     them, or patterns such as 'runs/mine/audio/*.generated.wav'. Each should be another content."""
-    strides: Annotated[str, tyro.conf.arg(metavar="INT,INT,...")]
-    """Upsampling factors from input to output, such as 8,8,4."""
+    strides: Annotated[str | None, tyro.conf.arg(metavar="INT,INT,...")] = None
+    """Upsampling factors from input to output, such as 8,8,4; needed unless --scan is given."""
+    scan: bool = False
+    """Strides unknown: look for the period, up to 512 samples, that explains steady lines. Hears less than --strides;
+    of recordings longer than half an hour, 90 pieces of 20 s."""
     reference: Path | None = None
     """A recording, folder or pattern of what the generator was to imitate: lines that it holds too are told apart."""
     json: bool = False
@@ -40,30 +48,41 @@ class Measure:
 
     def run(self) -> int:
         """Measure every file and print the result; return the exit status."""
-        strides = parse_strides(self.strides)
-        if self.plot is not None:
-            _check_picture(self.plot)
-        reference = None if self.reference is None else reference_report(self.reference, strides)
-        session = Session(strides, reference)
+        session = self._session()
         session.measure(self.files)
         results, failures = session.results, session.failures
         if not results:
             raise InputError(in_lines(failures) if failures else "audioup: no files given")
         pooled = session.pooled()
         if self.json:
-            rows = [{"path": printable(r.path), "channel": r.channel, **r.report.to_dict()} for r in results]
+            rows = [{"path": readable(r.path), "channel": r.channel, **r.report.to_dict()} for r in results]
             together = None if pooled is None else pooled.to_dict()
             print(json.dumps({"files": rows, "pooled": together, "failures": failures}, indent=1, allow_nan=False))
         else:
             _print(results, pooled)
         if failures:
             print(in_lines(failures), file=sys.stderr)
-        if self.plot is not None:
-            _plot(results, self.plot)
+        if self.plot is not None and isinstance(session, Session):
+            _plot(session.results, self.plot)
         return 1 if failures else 0
 
+    def _session(self) -> Session | ScanSession:
+        if self.scan:
+            for name in ("strides", "reference", "plot"):
+                if getattr(self, name) is not None:
+                    raise InputError(f"audioup: --scan is for unknown strides, without --{name}")
+            return ScanSession()
+        if self.strides is None:
+            raise InputError("audioup: --strides must be given, or --scan where they are unknown")
+        strides = parse_strides(self.strides)
+        if self.plot is not None:
+            _check_picture(self.plot)
+        return Session(strides, None if self.reference is None else reference_report(self.reference, strides))
 
-def _print(results: Sequence[Result], pooled: ToneReport | None) -> None:
+
+def _print(
+    results: Sequence[Result[ToneReport]] | Sequence[Result[ScanReport]], pooled: ToneReport | ScanReport | None
+) -> None:
     for r in results:
         print(f"{r.title}\n{r.report}\n" if len(results) <= MOST_TABLES else f"{r.title}: {r.report.verdict}")
     if pooled is None:
@@ -79,7 +98,7 @@ def _check_picture(path: Path) -> None:
         raise InputError(f"audioup: --plot {path}: {'a folder' if path.is_dir() else 'no such folder'}")
 
 
-def _plot(results: Sequence[Result], path: Path) -> None:
+def _plot(results: Sequence[Result[ToneReport]], path: Path) -> None:
     try:
         from audioup.plot import LONGEST_S, Panel, plot_tones
     except ImportError as error:

@@ -1,5 +1,6 @@
 """``audioup report``: a report card of a model or of recordings."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from audioup.commands.errors import InputError, parse_strides, printable
+from audioup.commands.errors import InputError, parse_strides
 from audioup.commands.session import Session, in_lines, reference_report
 from audioup.recording import first_seconds
+from audioup.table import plain, readable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,17 +32,19 @@ class Report:
     pictures and sound. A model and recordings that it made can be named together.
     """
 
-    what: tyro.conf.Positional[tuple[Path, ...]]
+    what: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="PATH...", help_behavior_hint="(one at least)")
+    ]
     """A model (.onnx, .safetensors, .pt, .pth), recordings (wav, flac, ogg, mp3), folders of them, or patterns such as
     'runs/mine/audio/*.generated.wav'."""
-    inputs: tuple[Path, ...] = ()
+    inputs: Annotated[tuple[Path, ...], tyro.conf.arg(help_behavior_hint="(none by default)")] = ()
     """Held-out, real inputs for an ONNX graph: .npy or .npz files of arrays, time on the last axis, such as log-mels
     (batch, bands, frames)."""
-    sample_rate: int | None = None
+    sample_rate: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Of the model's sound, in Hz; by default what the file, or the config.json beside it, says."""
     strides: Annotated[str | None, tyro.conf.arg(metavar="INT,INT,...")] = None
     """Upsampling factors from input to output; by default the model's. Needed for recordings without a model."""
-    reference: Path | None = None
+    reference: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     """A recording, folder or pattern of what the recordings were to imitate: lines that it holds too are told apart."""
     out: Path = Path("audioup-report.html")
     """The page to write, ending in .html; the numbers go beside it, ending in .json."""
@@ -50,7 +54,9 @@ class Report:
         out = self._checked_out()
         models = [path for path in self.what if path.suffix.lower() in MODELS]
         recordings = [path for path in self.what if path not in models]
-        if len(models) > 1 or not self.what:
+        if not self.what:
+            raise InputError("audioup: report takes a model, recordings, or both: name some")
+        if len(models) > 1:
             raise InputError(f"audioup: report takes one model, recordings, or both, got {len(models)} models")
         if self.inputs and (not models or models[0].suffix.lower() != ".onnx"):
             raise InputError("audioup: --inputs takes an ONNX graph to run them through; weights alone cannot be run")
@@ -62,19 +68,23 @@ class Report:
         except ImportError as error:
             raise InputError(f"audioup: report needs {NEEDS} ({error})") from None
         except OSError as error:
-            raise InputError(f"audioup: {printable(out)}: {error}") from None
+            raise InputError(f"audioup: {readable(out)}: {error}") from None
         print(f"{card.title}: {card.verdict}")
         for advice in card.advice:
-            print(f"- {advice.text}" + (f"\n  {advice.code}" if advice.code else ""))
-        print(f"{printable(out)} and {printable(out.with_suffix('.json').relative_to(out.parent))} are written")
+            print(f"- {plain(advice.text)}" + (f"\n  {plain(advice.code)}" if advice.code else ""))
+        print(f"{readable(out)} and {readable(out.with_suffix('.json').relative_to(out.parent))} are written")
         return 0
 
     def _checked_out(self) -> Path:
         out = self.out
         if out.suffix.lower() != ".html":
-            raise InputError(f"audioup: --out must end in .html, got {printable(out)}")
+            raise InputError(f"audioup: --out must end in .html, got {readable(out)}")
         if out.is_dir() or out.with_suffix(".json").is_dir() or not out.parent.is_dir():
-            raise InputError(f"audioup: --out {printable(out)}: {'a folder' if out.is_dir() else 'no such folder'}")
+            raise InputError(f"audioup: --out {readable(out)}: {'a folder' if out.is_dir() else 'no such folder'}")
+        if out.with_suffix(".json").exists() and not out.exists():
+            raise InputError(f"audioup: --out {readable(out)}: its .json is there already and belongs to no card")
+        if not os.access(out.parent, os.W_OK):
+            raise InputError(f"audioup: --out {readable(out)}: its folder may not be written to")
         return out
 
     def _card(self, model: Path | None, recordings: Sequence[Path]) -> "Card":
@@ -83,18 +93,18 @@ class Report:
 
         strides = None if self.strides is None else parse_strides(self.strides)
         if model is None:
-            card, rest = Card(", ".join(printable(path) for path in recordings)), recordings
+            card, rest = Card(", ".join(readable(path) for path in recordings)), recordings
         else:
             inspection = self._inspection(model, strides)
             card, rest = (
-                self._probed(model, inspection) if self.inputs else model_card(model.name, inspection),
+                self._probed(model, inspection) if self.inputs else model_card(inspection.name, inspection),
                 recordings,
             )
             strides = strides or inspection.strides
         if not rest:
             return card
         if strides is None or max(strides, default=1) == 1:
-            raise InputError("audioup: recordings need --strides, or a model that has them")
+            raise InputError("audioup: recordings need --strides, or a model that says them")
         reference = None if self.reference is None else reference_report(self.reference, strides)
         session = Session(strides, reference)
         session.measure(rest)
@@ -116,7 +126,7 @@ class Report:
         try:
             return inspect_model(model, self.sample_rate, None if model.suffix.lower() == ".onnx" else strides)
         except (OSError, ValueError, ImportError) as error:
-            raise InputError(f"audioup: {printable(model)}: {error}") from None
+            raise InputError(f"audioup: {readable(model)}: {plain(str(error))}") from None
 
     def _probed(self, model: Path, inspection: "Inspection") -> "Card":
         from audioup.onnx_network import OnnxNetwork, in_graphs_names
@@ -124,16 +134,16 @@ class Report:
         from audioup.report import model_card
 
         if inspection.sample_rate is None:
-            raise InputError(f"audioup: {printable(model)} does not say its sample rate: give --sample-rate")
+            raise InputError(f"audioup: {readable(model)} does not say its sample rate: give --sample-rate")
         inputs = [x for path in self.inputs for x in _arrays(path)]
         try:
             probe, sounds = probe_with_sounds(OnnxNetwork(model), inputs, inspection.sample_rate)
         except (OSError, ValueError) as error:
-            raise InputError(f"audioup: {printable(model)}: {error}") from None
+            raise InputError(f"audioup: {readable(model)}: {plain(str(error))}") from None
         except RuntimeError as error:  # inputs of another shape, say
             words = " ".join(str(error).split())
-            raise InputError(f"audioup: {printable(model)}: cannot be run on these inputs: {words}") from None
-        return model_card(model.name, inspection, in_graphs_names(probe), sounds)
+            raise InputError(f"audioup: {readable(model)}: cannot be run on these inputs: {plain(words)}") from None
+        return model_card(inspection.name, inspection, in_graphs_names(probe), sounds)
 
 
 def _heard(session: Session) -> Iterator["Heard"]:
@@ -151,13 +161,13 @@ def _arrays(path: Path) -> Iterator["Tensor"]:
     import torch
 
     if path.suffix.lower() not in (".npy", ".npz"):
-        raise InputError(f"audioup: --inputs must end in .npy or .npz, got {printable(path)}")
+        raise InputError(f"audioup: --inputs must end in .npy or .npz, got {readable(path)}")
     try:
         content = np.load(path, allow_pickle=False)
         arrays = [content] if isinstance(content, np.ndarray) else [content[name] for name in content.files]
     except Exception as error:  # NumPy has no kind of its own for what is no array
-        raise InputError(f"audioup: --inputs {printable(path)}: {' '.join(str(error).split())}") from None
+        raise InputError(f"audioup: --inputs {readable(path)}: {' '.join(str(error).split())}") from None
     for array in arrays:
         if array.dtype.kind not in "fi":
-            raise InputError(f"audioup: --inputs {printable(path)}: an array of {array.dtype}, not of numbers")
-        yield torch.from_numpy(array.astype("f4") if array.dtype.kind == "f" else array)
+            raise InputError(f"audioup: --inputs {readable(path)}: an array of {array.dtype}, not of numbers")
+        yield torch.from_numpy(array.astype("f4" if array.dtype.kind == "f" else "i8"))

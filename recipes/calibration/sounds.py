@@ -42,7 +42,7 @@ INSTRUMENTS = {
 CHORDS = ((0,), (0, 4, 7), (0, 3, 7), (0, 7), (0, 4, 7, 10))  # semitones
 
 
-def notes(sample_rate: int, rng: np.random.Generator) -> Sound:
+def notes(sample_rate: float, rng: np.random.Generator) -> Sound:
     """Return a note or chord of one instrument in equal temperament, without vibrato: 2 to 6 s."""
     time = np.arange(_samples(sample_rate, rng, 2, 6)) / sample_rate
     instrument = list(INSTRUMENTS.values())[rng.integers(len(INSTRUMENTS))]
@@ -117,7 +117,7 @@ def draw_sounds(name: str, sample_rate: int, seconds: float, rng: np.random.Gene
     return clips
 
 
-def _samples(sample_rate: int, rng: np.random.Generator, least_s: float, most_s: float) -> int:
+def _samples(sample_rate: float, rng: np.random.Generator, least_s: float, most_s: float) -> int:
     return round(sample_rate * rng.uniform(least_s, most_s))
 
 
