@@ -68,12 +68,12 @@ def measure_tones(
 
 def _measured(meter: Meter, audio: Audio | Sequence[Audio]) -> Measured:
     given = [audio] if isinstance(audio, (torch.Tensor, np.ndarray)) else audio
-    clips = [_one_channel(clip) for clip in given]
+    clips = [one_channel(clip) for clip in given]
     meter.check_length(max((len(clip) for clip in clips), default=0))
-    return reduce(add, [meter.measure(_reader(clip), len(clip))[0] for clip in clips])
+    return reduce(add, [meter.measure(reader(clip), len(clip))[0] for clip in clips])
 
 
-def _one_channel(clip: Audio) -> Audio:
+def one_channel(clip: Audio) -> Audio:
     """Return the clip as ``(T,)``."""
     if not isinstance(clip, torch.Tensor):
         clip = np.asarray(clip)
@@ -90,7 +90,8 @@ def _one_channel(clip: Audio) -> Audio:
     return clip
 
 
-def _reader(clip: Audio) -> Callable[[int, int], Real]:
+def reader(clip: Audio) -> Callable[[int, int], Real]:
+    """Return what reads samples ``start`` to ``stop`` of a clip, float64, shape ``(stop - start, 1)``."""
     def read(start: int, stop: int) -> Real:
         piece = clip[start:stop]
         array = piece.detach().cpu().double().numpy() if isinstance(piece, torch.Tensor) else piece

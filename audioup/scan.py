@@ -88,13 +88,13 @@ def scan_periods(audio: "Audio | Sequence[Audio]", sample_rate: int) -> ScanRepo
         >>> report.verdict, report.periods[0].strides
         ('period 8', ((8,), (4, 2), (2, 2, 2)))
     """
-    from audioup.measure import _one_channel, _reader
+    from audioup.measure import one_channel, reader
 
     scanner = Scanner(sample_rate)
-    clips = [_one_channel(clip) for clip in (audio if isinstance(audio, Sequence) else [audio])]
+    clips = [one_channel(clip) for clip in (audio if isinstance(audio, Sequence) else [audio])]
     if not clips:
         raise ValueError("audio is empty")
-    return scanner.report(reduce(add, [scanner.measure(_reader(clip), len(clip))[0] for clip in clips]))
+    return scanner.report(reduce(add, [scanner.measure(reader(clip), len(clip))[0] for clip in clips]))
 
 
 class Scanner:
