@@ -11,6 +11,8 @@
   `phase_power`: tones, images, droop and noise modulation from weights, for sound and images.
 - `measure_tones`: stride tones from sound; the command line is ``audioup measure``, the pictures `audioup.plot`.
 - `probe`: finds the upsampling stages of any network, measures its tones and tries which stage makes them.
+- `overlap`: how often a transposed convolution writes to each sample, and any linear layer as a matrix
+  (`operator_matrix`); `checkerboard_energy`: how much of an image repeats with the strides.
 - `gradient_tones`: the lines that a discriminator or classifier puts into what it teaches.
 - `ToneMonitor`, `assert_tone_free`: levels during training, a bound for your own tests; `stride_tone_loss`,
   `StrideToneLoss`, `kernel_tone_loss`: losses that lower them.
@@ -23,12 +25,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from audioup import functional as functional
+    from audioup import overlap as overlap
     from audioup import streaming as streaming
     from audioup import weights as weights
     from audioup.activation import Oversampled as Oversampled
     from audioup.activation import Snake as Snake
     from audioup.activation import SnakeBeta as SnakeBeta
     from audioup.assertions import assert_tone_free as assert_tone_free
+    from audioup.checkerboard import checkerboard_energy as checkerboard_energy
     from audioup.conversion import Conversion as Conversion
     from audioup.convert import convert as convert
     from audioup.fold import fold as fold
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
     from audioup.loss import stride_tone_loss as stride_tone_loss
     from audioup.measure import measure_tones as measure_tones
     from audioup.monitor import ToneMonitor as ToneMonitor
+    from audioup.overlap import operator_matrix as operator_matrix
     from audioup.probe import probe as probe
     from audioup.probe_report import ProbeReport as ProbeReport
     from audioup.regularity import project as project
@@ -72,6 +77,7 @@ _HOMES = {
     "Snake": "activation",
     "SnakeBeta": "activation",
     "assert_tone_free": "assertions",
+    "checkerboard_energy": "checkerboard",
     "Conversion": "conversion",
     "convert": "convert",
     "fold": "fold",
@@ -84,6 +90,7 @@ _HOMES = {
     "stride_tone_loss": "loss",
     "measure_tones": "measure",
     "ToneMonitor": "monitor",
+    "operator_matrix": "overlap",
     "probe": "probe",
     "ProbeReport": "probe_report",
     "project": "regularity",
@@ -108,7 +115,7 @@ _HOMES = {
     "TransposedConv2d": "transposed",
 }
 
-__all__ = ["functional", "streaming", "weights", *_HOMES]
+__all__ = ["functional", "overlap", "streaming", "weights", *_HOMES]
 
 
 class _Package(ModuleType):
