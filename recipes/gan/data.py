@@ -52,7 +52,9 @@ class Patches:
         patches = []
         for which, down, across, mirror in torch.rand(n, 4).tolist():
             image = self.images[int(which * len(self.images))]
-            top, left = (int(u * (side - self.size + 1)) for u, side in zip((down, across), image.shape[1:], strict=True))
+            top, left = (
+                int(u * (side - self.size + 1)) for u, side in zip((down, across), image.shape[1:], strict=True)
+            )
             patch = image[:, top : top + self.size, left : left + self.size]
             patches.append(patch.flip(-1) if mirror < 0.5 else patch)
         return torch.stack(patches)
