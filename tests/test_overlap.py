@@ -54,7 +54,7 @@ def test_images_are_outer_products() -> None:
 
 def test_matrices_of_the_article() -> None:
     a, b, c = 2.0, 3.0, 5.0
-    deconvolution = TransposedConv1d(1, 1, 3, 2, dtype=torch.float64)
+    deconvolution = TransposedConv1d(1, 1, 3, 2, bias=False, dtype=torch.float64)
     nn.init.zeros_(deconvolution.weight)
     deconvolution.weight.data[0, 0] = torch.tensor([a, b, c])
     # Origin 1: the middle tap lands on a frame's own first sample.

@@ -1,0 +1,182 @@
+"""What is left after training a GAN, where it is strongest, and what the discriminator's stride has to do with it."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from gan.data import Patches, photographs
+from gan.models import Generator
+from gan.pictures import grid, write_png
+from gan.trainer import latents
+from torch import Tensor
+
+from article import ganruns
+from article.draw import draw_curves, draw_dots, draw_scatter
+from article.outcome import Context, Outcome
+from article.untrained import WORDS, linear_layer
+
+BLOCK = 8  # samples along a side, within which a colour and its lines are compared
+IMAGES = 256
+
+
+def after_training(context: Context, limits: Mapping[str, float]) -> Outcome:
+    """Train the three generators, three seeds each (five of the last), and measure all."""
+    reports = {kind: ganruns.trained(context, kind) for kind in WORDS}
+    shares = {key: {kind: [r[key] for r in rows] for kind, rows in reports.items()} for key in ("E2", "E4")}
+    real = reports["none"][0]["photographs"]
+    mean = {key: {kind: statistics.fmean(values) for kind, values in rows.items()} for key, rows in shares.items()}
+    draw_dots(
+        shares, context.folder / "after-training.png", "After training, one dot a seed; dashed: photographs", real
+    )
+    curves = {
+        f"{key} {WORDS[kind]}, {n}": [(point["step"], point[key]) for point in report["curve"]]
+        for key in ("E2", "E4")
+        for kind, rows in reports.items()
+        for n, report in enumerate(rows)
+    }
+    draw_curves(
+        curves,
+        context.folder / "after-training-curves.png",
+        title="Checkerboard energy over training, a line a seed",
+        x="step",
+        y="share",
+    )
+    images = [_images(ganruns.generator(context, kind, 0), 12) for kind in WORDS]
+    write_png(grid(torch.cat(images), 12, zoom=3), context.folder / "after-training-images.png")
+    lined, clean = limits["lined"], limits["clean"]
+    worst = {key: max(shares[key]["none"]) for key in shares}  # of the seeds, not their mean
+    return Outcome(
+        {"photographs": real, "mean": mean, "all": shares},
+        {
+            "two: E2 of every seed above none's": min(shares["E2"]["two"]) > lined * mean["E2"]["none"],
+            "two: E4 of every seed above none's": min(shares["E4"]["two"]) > lined * mean["E4"]["none"],
+            "one: E2 of every seed above none's": min(shares["E2"]["one"]) > lined * mean["E2"]["none"],
+            "one: E4 gone": mean["E4"]["one"] < clean * mean["E4"]["none"],
+            "none: as the photographs": all(worst[key] < clean * real[key] for key in real),
+        },
+        "; ".join(
+            f"{WORDS[kind]} " + ", ".join(f"{key} {_spread(shares[key][kind])}" for key in ("E2", "E4"))
+            for kind in WORDS
+        )
+        + f"; photographs {100 * real['E2']:.2f}, {100 * real['E4']:.2f} %",
+        {
+            "after-training-images.png": "Generated: deconvolution in the last two layers, in the last, in none.",
+            "after-training.png": "Shares at periods 2 and 4 after training.",
+            "after-training-curves.png": "The same over training.",
+        },
+    )
+
+
+def strong_colours(context: Context, limits: Mapping[str, float]) -> Outcome:
+    """Compare, block by block, the period-2 line of generated images with the distance from the bias colour."""
+    linear = linear_layer()
+    steps = linear["dB per doubling"]
+    if not isinstance(steps, list):
+        raise TypeError(f"dB per doubling must be a list, got {type(steps).__name__}")
+    fits, points = {}, {}
+    for kind in ("one", "none"):
+        ganruns.trained(context, kind)
+        found = [colours_and_lines(ganruns.generator(context, kind, seed)) for seed in range(3)]
+        fits[kind] = [fit_power(*pair) for pair in found]
+        points[kind] = found[0]
+    names = {"one": "deconvolution last", "none": "resize-convolution"}
+    draw_scatter(
+        {names[kind]: pair for kind, pair in points.items()},
+        context.folder / "strong-colours.png",
+        title=f"Blocks of {BLOCK} x {BLOCK} samples of trained GANs, before the tanh",
+        x="distance from the bias colour",
+        y="amplitude at period 2",
+    )
+    correlations = [correlation for _, correlation in fits["one"]]
+    slopes = [slope for slope, _ in fits["one"]]
+    return Outcome(
+        {"linear, dB per doubling": steps, "power and correlation": fits},
+        {
+            "a linear layer: +6.02 dB per doubling": all(abs(s - 20 * math.log10(2)) < limits["error"] for s in steps),
+            "trained: grows with the distance, every seed": min(slopes) > 0 and min(correlations) > limits["related"],
+        },
+        f"linear layer {steps[0]:+.2f} dB per doubling; trained, amplitude ~ distance to the power "
+        f"{', '.join(f'{slope:.2f}' for slope in slopes)} (correlation {', '.join(f'{c:.2f}' for c in correlations)})"
+        f"; resize-convolution power {', '.join(f'{s:.2f}' for s, _ in fits['none'])} (its textures)",
+        {"strong-colours.png": "Amplitude at period 2 against the distance from the last layer's bias colour."},
+    )
+
+
+def discriminator_strides(context: Context, limits: Mapping[str, float]) -> Outcome:
+    """Train the generator without deconvolution against a first layer of stride 2 and of stride 1, five seeds each."""
+    reports = {kind: ganruns.trained(context, kind) for kind in ("none", "unstrided")}
+    names = {"none": "stride 2", "unstrided": "stride 1"}
+    measured: dict[str, Any] = {"photographs": reports["none"][0]["photographs"]}
+    for key in ("E2", "E4"):
+        values = {names[kind]: [report[key] for report in rows] for kind, rows in reports.items()}
+        measured[key] = values | {"ratio": log_ratio(values["stride 2"], values["stride 1"])}
+    draw_dots(
+        {key: {name: measured[key][name] for name in names.values()} for key in ("E2", "E4")},
+        context.folder / "discriminator-strides.png",
+        "Generator without deconvolution, by the discriminator's first stride; dashed: photographs",
+        measured["photographs"],
+    )
+    ratio = measured["E2"]["ratio"]
+    return Outcome(
+        measured,
+        {"more at period 2 with the stride: the 95 % interval of the ratio is above 1": ratio[1] > limits["ratio"]},
+        "; ".join(
+            f"{key} stride 2 {_spread(measured[key]['stride 2'])}, stride 1 {_spread(measured[key]['stride 1'])}, ratio "
+            f"{measured[key]['ratio'][0]:.2f} ({measured[key]['ratio'][1]:.2f} to {measured[key]['ratio'][2]:.2f})"
+            for key in ("E2", "E4")
+        ),
+        {"discriminator-strides.png": "Shares at periods 2 and 4, one dot a seed."},
+    )
+
+
+def colours_and_lines(network: Generator) -> tuple[Tensor, Tensor]:
+    """Return, of blocks of what a generator makes before its tanh, the distance from the bias colour and the line.
+
+    Returns:
+        Two vectors: the norm of a block's mean less the last layer's bias, and the amplitude of its period-2 lines.
+    """
+    last = network.ups[-1]
+    with torch.no_grad():
+        y = last(network.features(latents(IMAGES, network.latent))).double()
+        bias = last.bias
+    if not isinstance(bias, Tensor):
+        raise TypeError("the last layer has no bias")
+    blocks = y.unfold(2, BLOCK, BLOCK).unfold(3, BLOCK, BLOCK).permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
+    lines = torch.fft.fft2(blocks)[..., :: BLOCK // 2, :: BLOCK // 2].abs() / BLOCK**2
+    power = lines.square().sum((1, 2, 3)) - lines[..., 0, 0].square().sum(1)
+    distance = (blocks.mean((2, 3)) - bias.double()).norm(dim=1)
+    return distance, power.clamp_min(0).sqrt()
+
+
+def fit_power(distance: Tensor, line: Tensor) -> tuple[float, float]:
+    """Fit ``line ~ distance ** p``; return ``p`` and the correlation of the logarithms."""
+    x, y = distance.clamp_min(1e-12).log(), line.clamp_min(1e-12).log()
+    x, y = x - x.mean(), y - y.mean()
+    return (x @ y / (x @ x)).item(), (x @ y / (x.norm() * y.norm())).item()
+
+
+def log_ratio(above: Sequence[float], below: Sequence[float]) -> tuple[float, float, float]:
+    """Return the ratio of geometric means with its 95 % interval, by Welch's t test of the logarithms."""
+    from scipy import stats
+
+    test = stats.ttest_ind([math.log(a) for a in above], [math.log(b) for b in below], equal_var=False)
+    low, high = test.confidence_interval(0.95)
+    centre = statistics.fmean(map(math.log, above)) - statistics.fmean(map(math.log, below))
+    return math.exp(centre), math.exp(low), math.exp(high)
+
+
+def real_patches(context: Context, size: int, n: int) -> Tensor:
+    """Draw patches of the photographs, always the same."""
+    torch.manual_seed(0)
+    return Patches(photographs(context.data, size), size).draw(n)
+
+
+def _images(network: Generator, n: int) -> Tensor:
+    with torch.no_grad():
+        return network(latents(n, network.latent, seed=1))
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{100 * statistics.fmean(values):.2f} % ({100 * min(values):.2f} to {100 * max(values):.2f})"
