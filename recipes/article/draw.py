@@ -38,9 +38,8 @@ def draw_overlaps(path: Path, most: int = 6) -> None:
             colour = "tab:green" if size % stride == 0 else "tab:red"
             axes.bar(np.arange(len(counts)), counts, width=1.0, color=colour, edgecolor="white", linewidth=0.5)
             for n in range(4):
-                axes.add_patch(
-                    Rectangle((n * stride - 0.45, -1.2 - 0.9 * (n % 2)), size - 0.1, 0.6, color="gray", alpha=0.6)
-                )
+                corner = n * stride - 0.45, -1.2 - 0.9 * (n % 2)
+                axes.add_patch(Rectangle(corner, size - 0.1, 0.6, color="gray", alpha=0.6))
             axes.set(xlim=(-1, 24), ylim=(-2.4, 6.5), xticks=[], yticks=[])
             if size == 1:
                 axes.set_title(f"stride {stride}")
@@ -119,9 +118,9 @@ def draw_curves(
 
 
 def draw_dots(
-    groups: Mapping[str, Mapping[str, Sequence[float]]], path: Path, title: str, reference: float | None
+    groups: Mapping[str, Mapping[str, Sequence[float]]], path: Path, title: str, reference: Mapping[str, float]
 ) -> None:
-    """Draw one dot for each seed, in percent on a logarithmic scale: panels by name, rows of dots by name."""
+    """Draw one dot for each seed, in percent: panels by name, with a line at the reference, rows of dots by name."""
     figure = new_figure(5 * len(groups), 3.5)
     panels = figure.subplots(1, len(groups), squeeze=False)[0]
     for axes, (name, rows) in zip(panels, groups.items(), strict=True):
@@ -130,8 +129,8 @@ def draw_dots(
         axes.set_yticks(range(len(rows)), list(rows))
         axes.set(title=name, xlabel="% of the energy", ylim=(-0.6, len(rows) - 0.4))
         axes.invert_yaxis()
-        if reference is not None:
-            axes.axvline(100 * reference, color="black", linestyle="--")
+        if name in reference:
+            axes.axvline(100 * reference[name], color="black", linestyle="--")
         axes.grid(alpha=0.3, which="both")
     figure.suptitle(title)
     save(figure, path)

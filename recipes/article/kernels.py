@@ -1,6 +1,5 @@
 """What kernels can learn: flat ones, uneven ones, the matrices of the article, and sub-pixel convolution."""
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -73,8 +72,8 @@ def _learned(
             "training seldom finds it": share[1] < limits["found"],
         },
         f"{shown[0]} gives {heights['flat']:g} to 1, {shown[1]} {heights['uneven']:g} to 1; of {len(after)} networks "
-        f"trained on rows of photographs {100 * share[1]:.0f} % are flat to {FLAT_DB:g} dB (before: {100 * share[0]:.0f} %), "
-        f"median line {after.median():.1f} dB (before {before.median():.1f})",
+        f"trained on rows of photographs {100 * share[1]:.0f} % are flat to {FLAT_DB:g} dB (before: "
+        f"{100 * share[0]:.0f} %), median line {after.median():.1f} dB (before {before.median():.1f})",
     )
 
 
@@ -111,8 +110,8 @@ def matrices(context: Context, limits: Mapping[str, float]) -> Outcome:
 
     def same(name: str) -> bool:
         wanted = sorted(sorted(row) for row in expected[name])
-        pairs = zip(sum(sorted(entries[name]), []), sum(wanted, []), strict=True)
-        return all(abs(x - y) < limits["error"] for x, y in pairs)
+        rows = zip(sorted(entries[name]), wanted, strict=True)
+        return all(abs(x - y) < limits["error"] for pair in rows for x, y in zip(*pair, strict=True))
 
     even = {name: max(total) - min(total) < limits["error"] for name, total in sums.items()}
     return Outcome(
@@ -133,12 +132,11 @@ def subpixel(context: Context, limits: Mapping[str, float]) -> Outcome:
     torch.manual_seed(0)
     errors = []
     for size, stride, inputs, outputs in ((2, 2, 3, 4), (3, 4, 2, 3), (5, 3, 4, 2), (1, 8, 2, 2)):
-        sub = SubPixelConv1d(inputs, outputs, size, stride, init="default", dtype=torch.float64)
-        transposed = TransposedConv1d(inputs, outputs, size * stride, stride, dtype=torch.float64)
+        sub = SubPixelConv1d(inputs, outputs, size, stride, init="default", bias=False, dtype=torch.float64)
+        transposed = TransposedConv1d(inputs, outputs, size * stride, stride, bias=False, dtype=torch.float64)
         x = torch.randn(2, inputs, 20, dtype=torch.float64)
         with torch.no_grad():
             transposed.weight.copy_(transposed.weight_for(sub.kernel()))
-            transposed.bias.copy_(sub.bias) if transposed.bias is not None and sub.bias is not None else None
             there = (transposed(x) - sub(x)).abs().max().item()
             nn.init.normal_(transposed.weight)
             sub.weight.copy_(sub.weight_for(transposed.kernel()))
@@ -148,14 +146,9 @@ def subpixel(context: Context, limits: Mapping[str, float]) -> Outcome:
         {
             "largest difference": max(errors),
             "shapes": len(errors) // 2,
-            "tonal fraction of random weights, dB": fraction,
+            "tone of random weights, dB": fraction,
         },
         {"equal both ways": max(errors) < limits["error"], "even overlap is no guarantee": fraction > -20},
-        f"largest difference {max(errors):.1e}, both ways and in {len(errors) // 2} shapes; of random sub-pixel weights "
-        f"{100 * 10 ** (fraction / 10):.0f} % of the response to a constant is tone",
+        f"largest difference {max(errors):.1e}, both ways and in {len(errors) // 2} shapes; of random sub-pixel "
+        f"weights {100 * 10 ** (fraction / 10):.0f} % of the response to a constant is tone",
     )
-
-
-def decibels(amplitude: float) -> float:
-    """Return an amplitude ratio in dB."""
-    return 20 * math.log10(amplitude)

@@ -32,17 +32,9 @@ def one_axis(context: Context, limits: Mapping[str, float]) -> Outcome:
     """Count the article's example, and all sizes and strides from 1 to 6."""
     example = count(8, 3, 2).tolist()
     even = {
-        f"size {size}, stride {stride}": inside([(size, stride)]).unique().numel() == 1
-        for size in range(1, 7)
-        for stride in range(1, 7)
+        (size, stride): inside([(size, stride)]).unique().numel() == 1 for size in range(1, 7) for stride in range(1, 7)
     }
-    wrong = [
-        name
-        for (name, flat), (size, stride) in zip(
-            even.items(), [(k, s) for k in range(1, 7) for s in range(1, 7)], strict=True
-        )
-        if flat != (size % stride == 0)
-    ]
+    wrong = [(size, stride) for (size, stride), flat in even.items() if flat != (size % stride == 0)]
     draw_overlaps(context.folder / "overlap-1d.png")
     return Outcome(
         {"counts": example, "length": len(example), "sizes and strides": len(even), "even": sum(even.values())},
@@ -72,8 +64,8 @@ def two_axes(context: Context, limits: Mapping[str, float]) -> Outcome:
             "the outer product of the axes": torch.equal(counts, torch.outer(count(6, 3, 2), count(4, 3, 2))),
             "2 along an axis is 4 in the image": uneven == (2, 4),
         },
-        f"{counts.shape[0]} x {counts.shape[1]}, inside {values}; uneven {uneven[0]:g} to 1 along an axis, {uneven[1]:g} to 1 "
-        "in the image",
+        f"{counts.shape[0]} x {counts.shape[1]}, inside {', '.join(map(str, values))}; uneven {uneven[0]:g} to 1 along "
+        f"an axis, {uneven[1]:g} to 1 in the image",
         {"overlap-2d.png": "How often 6 x 4 placements of 3 x 3 taps at stride 2 cover each sample."},
     )
 

@@ -57,8 +57,8 @@ def after_training(context: Context, limits: Mapping[str, float]) -> Outcome:
             "none: as the photographs": all(worst[key] < clean * real[key] for key in real),
         },
         "; ".join(
-            f"{WORDS[kind]} " + ", ".join(f"{key} {_spread(shares[key][kind])}" for key in ("E2", "E4"))
-            for kind in WORDS
+            f"{words} " + ", ".join(f"{key} {_spread(rows[kind])}" for key, rows in shares.items())
+            for kind, words in WORDS.items()
         )
         + f"; photographs {100 * real['E2']:.2f}, {100 * real['E4']:.2f} %",
         {
@@ -123,9 +123,10 @@ def discriminator_strides(context: Context, limits: Mapping[str, float]) -> Outc
         measured,
         {"more at period 2 with the stride: the 95 % interval of the ratio is above 1": ratio[1] > limits["ratio"]},
         "; ".join(
-            f"{key} stride 2 {_spread(measured[key]['stride 2'])}, stride 1 {_spread(measured[key]['stride 1'])}, ratio "
-            f"{measured[key]['ratio'][0]:.2f} ({measured[key]['ratio'][1]:.2f} to {measured[key]['ratio'][2]:.2f})"
-            for key in ("E2", "E4")
+            f"{key} stride 2 {_spread(found['stride 2'])}, stride 1 {_spread(found['stride 1'])}, ratio "
+            f"{found['ratio'][0]:.2f} ({found['ratio'][1]:.2f} to {found['ratio'][2]:.2f})"
+            for key, found in measured.items()
+            if key != "photographs"
         ),
         {"discriminator-strides.png": "Shares at periods 2 and 4, one dot a seed."},
     )

@@ -1,5 +1,6 @@
 """Artifacts before training, and that stronger colours have stronger ones: generators as they begin."""
 
+import itertools
 import math
 import statistics
 from collections.abc import Mapping
@@ -67,7 +68,7 @@ def doubling(layer: nn.Module, x: torch.Tensor) -> list[float]:
             y = layer(2.0**n * x) - bias
             lines = torch.fft.fft2(y)[..., :: y.shape[-2] // 2, :: y.shape[-1] // 2].abs()
             amplitudes.append((lines.square().sum() - lines[..., 0, 0].square().sum()).sqrt().item())
-    return [20 * math.log10(b / a) for a, b in zip(amplitudes, amplitudes[1:], strict=False)]
+    return [20 * math.log10(b / a) for a, b in itertools.pairwise(amplitudes)]
 
 
 def linear_layer() -> dict[str, list[float] | float]:
