@@ -12,6 +12,7 @@ from torch import Tensor
 from audioup.overlap import count
 
 DPI = 90
+PLACED = 9  # kernels side by side
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -34,13 +35,13 @@ def draw_overlaps(path: Path, most: int = 6) -> None:
     for size in range(1, most + 1):
         for stride in range(1, most + 1):
             axes = panels[size - 1, stride - 1]
-            counts = count(4, size, stride).numpy()
+            counts = count(PLACED, size, stride).numpy()
             colour = "tab:green" if size % stride == 0 else "tab:red"
             axes.bar(np.arange(len(counts)), counts, width=1.0, color=colour, edgecolor="white", linewidth=0.5)
-            for n in range(4):
+            for n in range(PLACED):
                 corner = n * stride - 0.45, -1.2 - 0.9 * (n % 2)
                 axes.add_patch(Rectangle(corner, size - 0.1, 0.6, color="gray", alpha=0.6))
-            axes.set(xlim=(-1, 24), ylim=(-2.4, 6.5), xticks=[], yticks=[])
+            axes.set(xlim=(-1, (PLACED - 1) * stride + most), ylim=(-2.4, 6.5), xticks=[], yticks=[])
             if size == 1:
                 axes.set_title(f"stride {stride}")
             if stride == 1:

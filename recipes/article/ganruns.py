@@ -1,5 +1,6 @@
 """The GANs that several claims are measured on: each is trained once, or found trained, or gone on with."""
 
+import dataclasses
 import json
 from functools import lru_cache
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import torch
 import train_gan
-from gan.models import Generator, Upsampler
+from gan.models import Discriminator, Generator, Upsampler
 from gan.options import Options, differences
 from vocoder.checkpoint import checkpoints, load_checkpoint
 
@@ -62,8 +63,6 @@ def _trained(wanted: Options) -> dict[str, Any]:
             steps = [f"steps: {report['steps']} then, {wanted.steps} now"] * (report["steps"] != wanted.steps)
             raise ValueError(f"{folder} was trained with other options ({'; '.join([*refused, *steps])}); remove it")
         return report
-    import dataclasses
-
     return train_gan.run(dataclasses.replace(wanted, resume=(folder / "config.json").exists()))
 
 
@@ -83,8 +82,6 @@ def generator(context: Context, kind: str, seed: int) -> Generator:
 
 def discriminator(context: Context, kind: str, seed: int) -> torch.nn.Module:
     """Open a trained discriminator."""
-    from gan.models import Discriminator
-
     wanted = options(context, kind, seed)
     size = generator(context, kind, seed).size
     weights, _ = load_checkpoint(checkpoints(wanted.out / wanted.name / "checkpoints")[-1], ("discriminator",))

@@ -11,13 +11,13 @@ from article import ganruns
 from article.draw import draw_curves
 from article.outcome import Context, Outcome
 from article.pretrained import STRIDES, classifier, classify, normalised
+from article.spectra import RINGS, high_share, rings
 from article.trained import real_patches
 from audioup import GradientReport, checkerboard_energy, gradient_tones
 from audioup.overlap import count
 
 CROPS, SIDE = 48, 128
 BLUR = torch.tensor([1.0, 2.0, 1.0]) / 4
-RINGS = 32
 DRAWS = 2000  # of the bootstrap
 
 
@@ -147,23 +147,6 @@ def phase_shares(gradient: Tensor, stride: int = 2) -> Tensor:
     return power / power.sum() * len(power)
 
 
-def rings(gradient: Tensor) -> Tensor:
-    """Return the mean power of gradients at distances from the zero frequency up to half a cycle per sample."""
-    power = torch.fft.fft2(gradient.double()).abs().square().mean((0, 1))
-    radius = _radius(power)
-    ring = (radius * 2 * RINGS).long()
-    return torch.stack([power[ring == n].mean() for n in range(RINGS)])
-
-
-def high_share(gradient: Tensor) -> float:
-    """Return the share of the power, without the constant, above a quarter of a cycle per sample along either axis."""
-    power = torch.fft.fft2(gradient.double()).abs().square().mean((0, 1))
-    power[0, 0] = 0
-    frequency = torch.fft.fftfreq(power.shape[-1]).abs()
-    high = torch.maximum(frequency[:, None], frequency[None]) > 0.25
-    return (power[high].sum() / power.sum()).item()
-
-
 def max_pool(x: Tensor) -> Tensor:
     """Take the largest of 3 x 3, every other sample."""
     return F.max_pool2d(x, 3, 2, padding=1)
@@ -215,11 +198,6 @@ def _lines(report: GradientReport) -> dict[str, Any]:
         "frequency": " x ".join(f"{f:g}" for f in strongest.frequency),
         "locked share": report.locked_share,
     }
-
-
-def _radius(power: Tensor) -> Tensor:
-    rows, columns = (torch.fft.fftfreq(n) for n in power.shape)
-    return torch.hypot(rows[:, None], columns[None])
 
 
 def _interval(shares: Tensor) -> list[float]:

@@ -22,15 +22,15 @@ from audioup import checkerboard_energy
 
 KINDS = {"transposed": "deconvolution", "resize-nearest": "resize-convolution"}
 SEEDS = 3
-STEPS, QUICK_STEPS = 600, 60
+STEPS, QUICK_STEPS = 300, 60
 SAVE_EVERY = 100
 BATCH, SIDE = 4, 64
 TEST_SIDE, TESTS = 128, 16
 STYLE_SIDE = 128
 WIDTH = 16
-RATE = 2e-3
-CONTENT_BLOCK, STYLE_BLOCKS = 4, (0, 2, 4, 7)
-STYLE_WEIGHT = 20.0
+RATE = 1e-3
+CONTENT_BLOCK, STYLE_BLOCKS = 2, (0, 2, 4, 7)
+STYLE_WEIGHT = 2.0
 
 
 class Residual(nn.Module):
