@@ -75,7 +75,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "matrices",
         "Resize-convolution ties the weights that deconvolution leaves free",
-        "entries (a, c), (b); (a+b, c), (a, b+c); (a+b/2, b/2+c), (a/2, a/2+b+c/2, c/2); row sums equal for resize only",
+        "entries (a, c), (b); (a+b, c), (a, b+c); (a+b/2, b/2+c), (a/2, a/2+b+c/2, c/2); sums alike for resize only",
         kernels.matrices,
         {"error": 1e-12},
     ),
