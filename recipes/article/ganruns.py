@@ -21,10 +21,12 @@ KINDS: dict[str, tuple[tuple[Upsampler, ...], int]] = {
     "one": ((NEAREST, NEAREST, "transposed"), 2),
     "none": ((NEAREST,) * 3, 2),
     "unstrided": ((NEAREST,) * 3, 1),
+    "nearest": ((NEAREST,) * 3, 2),
     "linear": (("resize-linear",) * 3, 2),
     "sinc": (("resize-sinc",) * 3, 2),
 }
 STEPS, QUICK_STEPS = 4000, 600
+SHORT = {"nearest": 1500, "linear": 1500, "sinc": 1500}  # steps of those that are only compared to each other
 SEEDS = {"none": 5, "unstrided": 5}  # of the others 3
 
 
@@ -36,7 +38,7 @@ def options(context: Context, kind: str, seed: int) -> Options:
         data=context.data,
         upsamplers=layers[1:] if context.quick else layers,
         discriminator_stride=1 if stride == 1 else 2,
-        steps=QUICK_STEPS if context.quick else STEPS,
+        steps=QUICK_STEPS if context.quick else SHORT.get(kind, STEPS),
         seed=seed,
         save_every=1000,
         out=context.folder / "gan",

@@ -18,7 +18,7 @@ from audioup.interpolation import interpolation_filter
 
 EXPECTED = {"nearest": (-3.0, -3.7, -3.9), "bspline-2": (-6.0, -7.4, -7.7)}
 FACTORS = (2, 4, 8)
-KINDS = {"none": "nearest", "linear": "linear", "sinc": "sinc"}
+KINDS = ("nearest", "linear", "sinc")
 IMAGES = 512
 
 
@@ -35,13 +35,13 @@ def filters(context: Context, limits: Mapping[str, float]) -> Outcome:
     droop = droops()
     highs: dict[str, list[float]] = {}
     curves: dict[str, list[tuple[float, float]]] = {}
-    for kind, name in KINDS.items():
+    for kind in KINDS:
         reports = ganruns.trained(context, kind)
         curves |= {
-            f"{name} {seed}": [(point["step"], point["E2"] + point["E4"]) for point in report["curve"][1:]]
+            f"{kind} {seed}": [(point["step"], point["E2"] + point["E4"]) for point in report["curve"][1:]]
             for seed, report in enumerate(reports)
         }
-        highs[name] = [_highs(context, kind, seed) for seed in range(len(reports))]
+        highs[kind] = [_highs(context, kind, seed) for seed in range(len(reports))]
     draw_curves(
         curves,
         context.folder / "smooth-curves.png",
