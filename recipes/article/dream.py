@@ -14,7 +14,7 @@ from audioup import checkerboard_energy
 BLOCK = 7  # a sixteenth of the sides
 SIDE = 128
 SEEDS = 3
-STEPS, QUICK_STEPS = 128, 32
+STEPS, QUICK_STEPS = 128, 64
 RATE = 0.02
 JITTER = 32  # samples: all strides together
 CHANNELS = 8  # that are excited, others for every seed

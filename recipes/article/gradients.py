@@ -11,7 +11,7 @@ from article import ganruns
 from article.draw import draw_curves
 from article.outcome import Context, Outcome
 from article.pretrained import STRIDES, classifier, classify, normalised
-from article.spectra import RINGS, high_share, rings
+from article.spectra import high_share, rings
 from article.trained import real_patches
 from audioup import GradientReport, checkerboard_energy, gradient_tones
 from audioup.overlap import count
@@ -78,7 +78,7 @@ def pooling(context: Context, limits: Mapping[str, float]) -> Outcome:
             "flatness": (spectrum.log().mean().exp() / spectrum.mean()).item(),
             "locked share": report.locked_share,
         }
-        curves[f"{name} "] = [((n + 0.5) / RINGS / 2, value) for n, value in enumerate(spectrum.tolist())]
+        curves[f"{name} "] = [((n + 0.5) / len(spectrum) / 2, value) for n, value in enumerate(spectrum.tolist())]
     draw_curves(
         curves,
         context.folder / "pooling.png",

@@ -3,15 +3,13 @@
 import torch
 from torch import Tensor
 
-RINGS = 32
-
 
 def rings(images: Tensor) -> Tensor:
     """Return the mean power of images at distances from the zero frequency up to half a cycle per sample."""
     power = torch.fft.fft2(images.double()).abs().square().mean((0, 1))
     radius = _radius(power)
-    ring = (radius * 2 * RINGS).long()
-    return torch.stack([power[ring == n].mean() for n in range(RINGS)])
+    ring = (radius * power.shape[-1]).long()
+    return torch.stack([power[ring == n].mean() for n in range(power.shape[-1] // 2)])
 
 
 def high_share(images: Tensor) -> float:
