@@ -131,7 +131,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "gradients",
         "Strided convolutions put them into gradients",
-        "all ones: 1 1 2 1 2 ...; lines at stride harmonics of a classifier and of discriminators",
+        "all ones: 1 1 2 1 2 ...; lines at stride harmonics of a classifier, of its gradient's power, of critics",
         gradients.strided,
         trains=True,
     ),
