@@ -26,6 +26,7 @@ STEPS, QUICK_STEPS = 300, 60
 SAVE_EVERY = 100
 BATCH, SIDE = 4, 64
 TEST_SIDE, TESTS = 128, 16
+SHOWN = 5
 STYLE_SIDE = 128
 WIDTH = 16
 RATE = 1e-3
@@ -117,12 +118,13 @@ def transfer(context: Context, limits: Mapping[str, float]) -> Outcome:
     }
     content = reports["transposed"][0]["content"]
     draw_dots(shares, context.folder / "style.png", "Style transfer, one dot a seed; dashed: the content", content)
-    patches = _test_patches(context)[:4]
+    patches = _test_patches(context)[:SHOWN]
     rows = [patches]
     for kind in KINDS:
         with torch.no_grad():
             rows.append(_open(context.folder / "style" / f"{kind}-0", kind)[0](patches))
-    write_png(grid(torch.cat(rows), 4, zoom=2), context.folder / "style-images.png")
+    middle = slice(TEST_SIDE // 4, 3 * TEST_SIDE // 4)  # a quarter, large enough to see every sample
+    write_png(grid(torch.cat(rows)[..., middle, middle], SHOWN, zoom=3), context.folder / "style-images.png")
     deconvolution, resize = KINDS.values()
     return Outcome(
         {"content": content, **shares, "losses": {kind: [r["loss"] for r in runs] for kind, runs in reports.items()}},

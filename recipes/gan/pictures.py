@@ -35,10 +35,10 @@ def grid(images: Tensor, columns: int, zoom: int = 3) -> np.ndarray:
 
 
 def write_png(pixels: np.ndarray, path: Path) -> None:
-    """Write an array of `grid` as a PNG file."""
+    """Write an array of `grid` as a PNG file of 256 colours, which every sample is brought to by itself."""
     from PIL import Image
 
-    Image.fromarray(pixels).save(path, optimize=True)
+    Image.fromarray(pixels).quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def plot_curve(curve: Sequence[dict[str, Any]], real: dict[str, float], path: Path) -> None:
