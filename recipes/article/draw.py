@@ -68,6 +68,8 @@ def draw_matrix(axes: "object", values: np.ndarray, form: str = "") -> None:
     axes.set(xticks=[], yticks=[])
     if form:
         for (row, column), value in np.ndenumerate(values):
+            if not value:
+                continue
             text = f"{int(value)}" if form == "d" else f"{value:{form}}"
             bright = value > 0.6 * values.max()
             axes.text(column, row, text, ha="center", va="center", fontsize=7, color="black" if bright else "white")
@@ -89,7 +91,7 @@ def draw_matrices(matrices: Mapping[str, Tensor], path: Path) -> None:
     figure = new_figure(3.2 * len(matrices), 5)
     panels = figure.subplots(1, len(matrices), squeeze=False)[0]
     for axes, (name, matrix) in zip(panels, matrices.items(), strict=True):
-        draw_matrix(axes, matrix.numpy())
+        draw_matrix(axes, matrix.numpy(), "g")
         axes.set_title(name)
         for row, total in enumerate(matrix.sum(1).tolist()):
             axes.text(matrix.shape[1] - 0.3, row, f"{total:.2f}", va="center", fontsize=7)

@@ -75,7 +75,8 @@ def stacked(context: Context, limits: Mapping[str, float]) -> Outcome:
     two, three = inside(TWICE), inside([*TWICE, (3, 2)])
     quarter, half = lines(two).tolist()
     ratios = [(pattern.max() / pattern.min()).item() for pattern in (two, three)]
-    draw_stacks({f"{n} layers": stack(6, [(3, 2)] * n) for n in (1, 2, 3)}, context.folder / "stacked.png")
+    words = ("one layer", "two layers", "three layers")
+    draw_stacks({word: stack(6, [(3, 2)] * n) for n, word in enumerate(words, start=1)}, context.folder / "stacked.png")
     error = limits["error"]
     return Outcome(
         {"two": two.tolist(), "three": three.tolist(), "ratios": ratios, "quarter": quarter, "half": half},
