@@ -10,7 +10,7 @@ from article import draw, edges, gradients, kernels, overlaps, smooth, untrained
 from article.claims import CLAIMS
 from article.outcome import Context
 from article.spectra import high_share, rings
-from article.trained import fit_power, log_ratio
+from article.trained import fit_power, locked_energy, log_ratio
 
 one_thread = reference.one_thread
 
@@ -124,6 +124,15 @@ def test_spectra_of_known_images() -> None:
     slow = torch.cos(2 * math.pi * torch.arange(32) * 8 / 32).expand(1, 1, 32, 32)
     assert high_share(slow + 5) == pytest.approx(0, abs=1e-9)
     assert high_share(torch.cos(2 * math.pi * torch.arange(32) * 9 / 32).expand(1, 1, 32, 32)) == pytest.approx(1)
+
+
+def test_what_images_have_in_common() -> None:
+    noise = torch.randn(2000, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert locked_energy(noise) < 1e-4
+    stripes = torch.cos(math.pi * torch.arange(32.0))
+    assert locked_energy(noise + 0.1 * stripes) == pytest.approx(0.01, rel=0.1)
+    signs = torch.tensor([1.0, -1.0]).repeat(1000)[:, None, None, None]
+    assert locked_energy(noise + 0.1 * signs * stripes) < 1e-4
 
 
 def test_fits_of_known_relations() -> None:

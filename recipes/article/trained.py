@@ -16,9 +16,11 @@ from article import ganruns
 from article.draw import draw_curves, draw_dots, draw_scatter
 from article.outcome import Context, Outcome
 from article.untrained import WORDS, linear_layer
+from audioup import measure_gradient
 
 BLOCK = 8  # samples along a side, within which a colour and its lines are compared
 IMAGES = 256
+LOCKED = 1024  # images that are asked for what they have in common
 
 
 def after_training(context: Context, limits: Mapping[str, float]) -> Outcome:
@@ -112,24 +114,45 @@ def discriminator_strides(context: Context, limits: Mapping[str, float]) -> Outc
     for key in ("E2", "E4"):
         values = {names[kind]: [report[key] for report in rows] for kind, rows in reports.items()}
         measured[key] = values | {"ratio": log_ratio(values["stride 2"], values["stride 1"])}
+    values = {
+        name: [locked_energy(_images(ganruns.generator(context, kind, n), LOCKED)) for n in range(len(reports[kind]))]
+        for kind, name in names.items()
+    }
+    measured["locked"] = values | {"ratio": log_ratio(values["stride 2"], values["stride 1"])}
+    keys = ("E2", "E4", "locked")
+    size = ganruns.generator(context, "none", 0).size
+    measured["photographs"] |= {"locked": locked_energy(real_patches(context, size, LOCKED))}
     draw_dots(
-        {key: {name: measured[key][name] for name in names.values()} for key in ("E2", "E4")},
+        {key: {name: measured[key][name] for name in names.values()} for key in keys},
         context.folder / "discriminator-strides.png",
         "Generator without deconvolution, by the discriminator's first stride; dashed: photographs",
         measured["photographs"],
     )
-    ratio = measured["E2"]["ratio"]
     return Outcome(
         measured,
-        {"more at period 2 with the stride: the 95 % interval of the ratio is above 1": ratio[1] > limits["ratio"]},
+        {
+            "more at period 2 with the stride: the 95 % interval of the ratio is above 1": measured["E2"]["ratio"][1]
+            > limits["ratio"],
+            "and of what all images have in common there": measured["locked"]["ratio"][1] > limits["ratio"],
+        },
         "; ".join(
             f"{key} stride 2 {_spread(found['stride 2'])}, stride 1 {_spread(found['stride 1'])}, ratio "
             f"{found['ratio'][0]:.2f} ({found['ratio'][1]:.2f} to {found['ratio'][2]:.2f})"
-            for key, found in measured.items()
-            if key != "photographs"
+            for key, found in ((key, measured[key]) for key in keys)
         ),
-        {"discriminator-strides.png": "Shares at periods 2 and 4, one dot a seed."},
+        {"discriminator-strides.png": "Shares at periods 2 and 4, and locked to period 2; one dot a seed."},
     )
+
+
+def locked_energy(images: Tensor) -> float:
+    """Return the share of the images' energy, each without its mean, that all have in common at period 2.
+
+    What content has there changes its sign from image to image and cancels; white noise leaves 1 / N. The edges, where
+    padding is common to all, are left out.
+    """
+    x = images - images.mean((2, 3), keepdim=True)
+    report = measure_gradient(x, [2], margin=images.shape[-1] // 4)
+    return sum(10 ** (line.level_db / 10) for line in report.lines)
 
 
 def colours_and_lines(network: Generator) -> tuple[Tensor, Tensor]:
