@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import reference
 import torch
-from article import draw, edges, gradients, kernels, overlaps, smooth, untrained, vocoder_table
+from article import draw, edges, gradients, kernels, overlaps, smooth, vocoder_table
 from article.claims import CLAIMS
+from article.colours import doublings, fit_power
 from article.outcome import Context
 from article.spectra import high_share, rings
-from article.trained import fit_power, locked_energy, log_ratio
+from article.trained import locked_energy, log_ratio
 
 one_thread = reference.one_thread
 
@@ -83,9 +84,7 @@ def test_droop_at_nyquist() -> None:
 
 
 def test_a_linear_layer_doubles_its_lines() -> None:
-    found = untrained.linear_layer()
-    assert found["dB per doubling"] == pytest.approx([20 * math.log10(2)] * 3)
-    assert found["resize"] < 1e-20
+    assert doublings() == pytest.approx([20 * math.log10(2)] * 3)
 
 
 def test_the_vocoders_of_the_readme(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import reference
 import reproduce_article
 import torch
-from article import ganruns, style, trained
+from article import colours, ganruns, style, trained
 from article.claims import CLAIMS
 from article.outcome import Context, Outcome
 from article.page import write_page
@@ -102,12 +102,12 @@ def test_trained_claims_measure_trained_networks(tmp_path: Path, monkeypatch: py
     assert found.measured["mean"]["E2"]["one"] > 5 * found.measured["mean"]["E2"]["none"]
     assert found.checks["one: E2 of every seed above none's"]
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("step-*/state.pt")}
-    colours = trained.strong_colours(context, table["strong-colours"].limits)
-    assert colours.checks["a linear layer: +6.02 dB per doubling"]
+    strong = colours.strong_colours(context, table["strong-colours"].limits)
+    assert strong.checks["a linear layer: +6.02 dB per doubling"]
     strides = trained.discriminator_strides(context, table["discriminator-strides"].limits)
     assert len(strides.measured["E2"]["stride 1"]) == 3
     assert {path: path.stat().st_mtime_ns for path in before} == before  # nothing was trained twice
-    for outcome in (found, colours, strides):
+    for outcome in (found, strong, strides):
         assert all((tmp_path / picture).exists() for picture in outcome.pictures)
 
 

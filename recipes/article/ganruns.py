@@ -26,7 +26,7 @@ KINDS: dict[str, tuple[tuple[Upsampler, ...], int]] = {
     "sinc": (("resize-sinc",) * 3, 2),
 }
 STEPS, QUICK_STEPS = 4000, 600
-SHORT = {"nearest": 1500, "linear": 1500, "sinc": 1500}  # steps of those that are only compared to each other
+SHORT = {"nearest": 1000, "linear": 1000, "sinc": 1000}  # steps of those that are only compared to each other
 SEEDS = {"none": 5, "unstrided": 5}  # of the others 3
 
 

@@ -13,13 +13,11 @@ from gan.trainer import latents
 from torch import Tensor
 
 from article import ganruns
-from article.draw import draw_curves, draw_dots, draw_scatter
+from article.draw import draw_curves, draw_dots
 from article.outcome import Context, Outcome
-from article.untrained import WORDS, linear_layer
+from article.untrained import WORDS
 from audioup import measure_gradient
 
-BLOCK = 8  # samples along a side, within which a colour and its lines are compared
-IMAGES = 256
 LOCKED = 1024  # images that are asked for what they have in common
 
 
@@ -71,41 +69,6 @@ def after_training(context: Context, limits: Mapping[str, float]) -> Outcome:
     )
 
 
-def strong_colours(context: Context, limits: Mapping[str, float]) -> Outcome:
-    """Compare, block by block, the period-2 line of generated images with the distance from the bias colour."""
-    linear = linear_layer()
-    steps = linear["dB per doubling"]
-    if not isinstance(steps, list):
-        raise TypeError(f"dB per doubling must be a list, got {type(steps).__name__}")
-    fits, points = {}, {}
-    for kind in ("one", "none"):
-        ganruns.trained(context, kind)
-        found = [colours_and_lines(ganruns.generator(context, kind, seed)) for seed in range(3)]
-        fits[kind] = [fit_power(*pair) for pair in found]
-        points[kind] = found[0]
-    names = {"one": "deconvolution last", "none": "resize-convolution"}
-    draw_scatter(
-        {names[kind]: pair for kind, pair in points.items()},
-        context.folder / "strong-colours.png",
-        title=f"Blocks of {BLOCK} x {BLOCK} samples of trained GANs, before the tanh",
-        x="distance from the bias colour",
-        y="amplitude at period 2",
-    )
-    correlations = [correlation for _, correlation in fits["one"]]
-    slopes = [slope for slope, _ in fits["one"]]
-    return Outcome(
-        {"linear, dB per doubling": steps, "power and correlation": fits},
-        {
-            "a linear layer: +6.02 dB per doubling": all(abs(s - 20 * math.log10(2)) < limits["error"] for s in steps),
-            "trained: grows with the distance, every seed": min(slopes) > 0 and min(correlations) > limits["related"],
-        },
-        f"linear layer {steps[0]:+.2f} dB per doubling; trained, amplitude ~ distance to the power "
-        f"{', '.join(f'{slope:.2f}' for slope in slopes)} (correlation {', '.join(f'{c:.2f}' for c in correlations)})"
-        f"; resize-convolution power {', '.join(f'{s:.2f}' for s, _ in fits['none'])} (its textures)",
-        {"strong-colours.png": "Amplitude at period 2 against the distance from the last layer's bias colour."},
-    )
-
-
 def discriminator_strides(context: Context, limits: Mapping[str, float]) -> Outcome:
     """Train the generator without deconvolution against a first layer of stride 2 and of stride 1, five seeds each."""
     reports = {kind: ganruns.trained(context, kind) for kind in ("none", "unstrided")}
@@ -153,32 +116,6 @@ def locked_energy(images: Tensor) -> float:
     x = images - images.mean((2, 3), keepdim=True)
     report = measure_gradient(x, [2], margin=images.shape[-1] // 4)
     return sum(10 ** (line.level_db / 10) for line in report.lines)
-
-
-def colours_and_lines(network: Generator) -> tuple[Tensor, Tensor]:
-    """Return, of blocks of what a generator makes before its tanh, the distance from the bias colour and the line.
-
-    Returns:
-        Two vectors: the norm of a block's mean less the last layer's bias, and the amplitude of its period-2 lines.
-    """
-    last = network.ups[-1]
-    with torch.no_grad():
-        y = last(network.features(latents(IMAGES, network.latent))).double()
-        bias = last.bias
-    if not isinstance(bias, Tensor):
-        raise TypeError("the last layer has no bias")
-    blocks = y.unfold(2, BLOCK, BLOCK).unfold(3, BLOCK, BLOCK).permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
-    lines = torch.fft.fft2(blocks)[..., :: BLOCK // 2, :: BLOCK // 2].abs() / BLOCK**2
-    power = lines.square().sum((1, 2, 3)) - lines[..., 0, 0].square().sum(1)
-    distance = (blocks.mean((2, 3)) - bias.double()).norm(dim=1)
-    return distance, power.clamp_min(0).sqrt()
-
-
-def fit_power(distance: Tensor, line: Tensor) -> tuple[float, float]:
-    """Fit ``line ~ distance ** p``; return ``p`` and the correlation of the logarithms."""
-    x, y = distance.clamp_min(1e-12).log(), line.clamp_min(1e-12).log()
-    x, y = x - x.mean(), y - y.mean()
-    return (x @ y / (x @ x)).item(), (x @ y / (x.norm() * y.norm())).item()
 
 
 def log_ratio(above: Sequence[float], below: Sequence[float]) -> tuple[float, float, float]:

@@ -1,7 +1,5 @@
-"""Artifacts before training, and that stronger colours have stronger ones: generators as they begin."""
+"""Artifacts before training: generators as they begin."""
 
-import itertools
-import math
 import statistics
 from collections.abc import Mapping
 
@@ -9,10 +7,9 @@ import torch
 from gan.models import Generator
 from gan.pictures import grid, write_png
 from gan.trainer import latents
-from torch import nn
 
 from article.outcome import Context, Outcome
-from audioup import ResizeConv2d, TransposedConv2d, checkerboard_energy
+from audioup import checkerboard_energy
 
 # The article's three generators: which layer each doubling has, from 4 x 4 on.
 ALIKE = ("resize-nearest",) * 3
@@ -57,26 +54,3 @@ def before_training(context: Context, limits: Mapping[str, float]) -> Outcome:
         + f" (medians of {SEEDS} seeds)",
         {"before-training.png": "Untrained generators: deconvolution in the last two layers, in the last, in none."},
     )
-
-
-def doubling(layer: nn.Module, x: torch.Tensor) -> list[float]:
-    """Return the change, in dB, of a layer's period-2 lines over its bias colour, for each doubling of its input."""
-    with torch.no_grad():
-        bias = layer(torch.zeros_like(x))
-        amplitudes = []
-        for n in range(4):
-            y = layer(2.0**n * x) - bias
-            lines = torch.fft.fft2(y)[..., :: y.shape[-2] // 2, :: y.shape[-1] // 2].abs()
-            amplitudes.append((lines.square().sum() - lines[..., 0, 0].square().sum()).sqrt().item())
-    return [20 * math.log10(b / a) for a, b in itertools.pairwise(amplitudes)]
-
-
-def linear_layer() -> dict[str, list[float] | float]:
-    """Return what doubling the distance from the bias colour does to the lines of a deconvolution, and resize's own."""
-    torch.manual_seed(0)
-    colour = torch.randn(1, 16, 1, 1, dtype=torch.float64).expand(1, 16, 16, 16)
-    deconvolution = TransposedConv2d(16, 3, 5, 2, padding_mode="circular", dtype=torch.float64)
-    resize = ResizeConv2d(16, 3, 3, 2, padding_mode="circular", dtype=torch.float64)
-    with torch.no_grad():
-        y = resize(colour)
-    return {"dB per doubling": doubling(deconvolution, colour), "resize": checkerboard_energy(y, 2).item()}
