@@ -53,7 +53,7 @@ def _learned(
         y = layer(torch.ones(1, 1, 16, dtype=torch.float64))[0, 0, 4:-4]
         heights[name] = (y.max() / y.min()).item()
     steps = 300 if context.quick else 3000
-    before, after = tones_after_training(size, steps)
+    before, after = tones_after_training(size, steps, context.data)
     share = [(tones < FLAT_DB).double().mean().item() for tones in (before, after)]
     error = misprediction(size)
     shown = [":".join(f"{tap:g}" for tap in taps) for taps in (flat, uneven)]

@@ -12,7 +12,7 @@ BATCH = 16
 SLOPE = 0.2
 
 
-def tones_after_training(size: int, steps: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+def tones_after_training(size: int, steps: int, data: str = "photos", seed: int = 0) -> tuple[Tensor, Tensor]:
     """Train to double the length of rows of photographs, from as many beginnings as there are networks.
 
     Each network is a convolution, a LeakyReLU and a transposed convolution of ``size`` taps at stride 2; all see the
@@ -21,6 +21,7 @@ def tones_after_training(size: int, steps: int, seed: int = 0) -> tuple[Tensor, 
     Args:
         size: Taps of the transposed convolution.
         steps: Of training.
+        data: Photographs, as in `gan.data.photographs`.
         seed: Decides all weights and rows.
 
     Returns:
@@ -28,7 +29,9 @@ def tones_after_training(size: int, steps: int, seed: int = 0) -> tuple[Tensor, 
         of each network before and after.
     """
     generator = torch.Generator().manual_seed(seed)
-    rows = torch.cat([image.mean(0) for image in photographs("photos", 2 * FRAMES) if image.shape[2] >= 2 * FRAMES])
+    images = photographs(data, 2 * FRAMES)
+    narrowest = min(image.shape[2] for image in images)
+    rows = torch.cat([image.mean(0)[:, :narrowest] for image in images])
 
     def uniform(*shape: int, fan: int) -> Tensor:
         return ((2 * torch.rand(*shape, generator=generator) - 1) / fan**0.5).requires_grad_()
