@@ -53,11 +53,11 @@ def prepare_folder(options: Options, patches: Patches) -> list[Path]:
             raise ValueError(f"--resume: {folder} was begun with other options ({'; '.join(refused)})")
     elif config.exists():
         raise ValueError(f"{folder} holds a run already: --resume continues it, --name NAME begins another")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(content, config)
     saved = checkpoints(folder / "checkpoints")
     if saved and steps_done(saved[-1]) > options.steps:
         raise ValueError(f"--steps {options.steps}: {saved[-1]} has been trained for longer already")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(content, config)
     return saved
 
 

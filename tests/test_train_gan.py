@@ -121,6 +121,9 @@ def test_a_run_that_goes_on_ends_as_one_that_was_never_interrupted(tmp_path: Pat
     assert report["size"] == 16
     assert set(report["photographs"]) == {"E2", "E4"}
     assert sorted(path.name for path in (tmp_path / "whole" / "images").iterdir())[-1] == "step-000006.png"
+    with pytest.raises(ValueError, match="has been trained for longer already"):
+        train_gan.run(dataclasses.replace(SMALL, name="whole", out=tmp_path, steps=4, resume=True))
+    assert json.loads((tmp_path / "whole" / "config.json").read_text())["options"]["steps"] == 6
     assert (tmp_path / "whole" / "curve.png").exists()
 
 
