@@ -8,7 +8,7 @@ import reference
 import torch
 from article import draw, edges, gradients, kernels, overlaps, smooth, vocoder_table
 from article.claims import CLAIMS
-from article.colours import doublings, fit_power
+from article.colours import doublings, fit_power, rise
 from article.outcome import Context
 from article.spectra import high_share, rings
 from article.trained import locked_energy, log_ratio
@@ -137,6 +137,7 @@ def test_what_images_have_in_common() -> None:
 def test_fits_of_known_relations() -> None:
     distance = torch.logspace(-1, 1, 50, dtype=torch.float64)
     assert fit_power(distance, 3 * distance**0.7) == (pytest.approx(0.7), pytest.approx(1))
+    assert rise(torch.arange(1.0, 9), torch.arange(1.0, 9)) == pytest.approx(5)  # 7.5 over 1.5
     ratio, low, high = log_ratio([2.0, 4.0, 8.0], [1.0, 2.0, 4.0])
     assert ratio == pytest.approx(2)
     # Welch's interval of equal variances (log 2)^2 / 3 each and 4 degrees of freedom: t = 2.776.

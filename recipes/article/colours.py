@@ -25,6 +25,7 @@ def strong_colours(context: Context, limits: Mapping[str, float]) -> Outcome:
     """Compare lines with the distance from the bias colour: of a linear layer, and of trained GANs' last layers."""
     steps = doublings()
     fits: dict[str, list[tuple[float, float]]] = {}
+    rises: dict[str, list[float]] = {}
     points = {}
     for name, kind, measure in (
         ("deconvolution, flat blocks", "one", flat_blocks),
@@ -34,6 +35,7 @@ def strong_colours(context: Context, limits: Mapping[str, float]) -> Outcome:
         reports = ganruns.trained(context, kind)
         found = [measure(ganruns.generator(context, kind, seed)) for seed in range(len(reports))]
         fits[name] = [fit_power(*pair) for pair in found]
+        rises[name] = [rise(*pair) for pair in found]
         points[name] = found[0]
     draw_scatter(
         points,
@@ -44,11 +46,13 @@ def strong_colours(context: Context, limits: Mapping[str, float]) -> Outcome:
     )
     related = {name: min(correlation for _, correlation in found) > limits["related"] for name, found in fits.items()}
     return Outcome(
-        {"linear, dB per doubling": steps, "power and correlation": fits},
+        {"linear, dB per doubling": steps, "power and correlation": fits, "farthest quarter over nearest": rises},
         {"a linear layer: +6.02 dB per doubling": all(abs(s - 20 * math.log10(2)) < limits["error"] for s in steps)}
         | {f"{name}: grows, every seed": related[name] for name in fits if name.startswith("deconvolution")},
         f"linear layer {steps[0]:+.2f} dB per doubling; trained, amplitude ~ distance to the power (correlation): "
-        + "; ".join(f"{name} {', '.join(f'{p:.2f} ({c:.2f})' for p, c in found)}" for name, found in fits.items()),
+        + "; ".join(f"{name} {', '.join(f'{p:.2f} ({c:.2f})' for p, c in found)}" for name, found in fits.items())
+        + "; mean amplitude of the farthest quarter of blocks over the nearest's: "
+        + "; ".join(f"{name} {', '.join(f'{x:.1f}' for x in found)}" for name, found in rises.items()),
         {"strong-colours.png": "Amplitude at period 2 against the distance from the last layer's bias colour."},
     )
 
@@ -104,6 +108,13 @@ def flat_blocks(network: Generator) -> tuple[Tensor, Tensor]:
         lines = torch.fft.fft2(gains).real / STRIDE**2  # at period 2 they are real
         found = torch.einsum("ni,iohw->nohw", means, lines).square().sum(1)
     return found[:, 0, 0].sqrt(), (found.sum((1, 2)) - found[:, 0, 0]).clamp_min(0).sqrt()
+
+
+def rise(distance: Tensor, line: Tensor) -> float:
+    """Return the mean line of the farthest quarter of the blocks over that of the nearest."""
+    ordered = line[distance.argsort()]
+    quarter = len(line) // 4
+    return (ordered[-quarter:].mean() / ordered[:quarter].mean()).item()
 
 
 def fit_power(distance: Tensor, line: Tensor) -> tuple[float, float]:

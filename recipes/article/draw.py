@@ -124,7 +124,7 @@ def draw_dots(
     groups: Mapping[str, Mapping[str, Sequence[float]]], path: Path, title: str, reference: Mapping[str, float]
 ) -> None:
     """Draw one dot for each seed, in percent: panels by name, with a line at the reference, rows of dots by name."""
-    figure = new_figure(5 * len(groups), 3.5)
+    figure = new_figure(5.5 * len(groups), 3)
     panels = figure.subplots(1, len(groups), squeeze=False)[0]
     for axes, (name, rows) in zip(panels, groups.items(), strict=True):
         for place, (row, values) in enumerate(rows.items()):

@@ -28,10 +28,13 @@ def after_training(context: Context, limits: Mapping[str, float]) -> Outcome:
     real = reports["none"][0]["photographs"]
     mean = {key: {kind: statistics.fmean(values) for kind, values in rows.items()} for key, rows in shares.items()}
     draw_dots(
-        shares, context.folder / "after-training.png", "After training, one dot a seed; dashed: photographs", real
+        {key: {WORDS[kind]: values for kind, values in rows.items()} for key, rows in shares.items()},
+        context.folder / "after-training.png",
+        "After training, one dot a seed; dashed: photographs",
+        real,
     )
     curves = {
-        f"{key} {WORDS[kind]}, {n}": [(point["step"], point[key]) for point in report["curve"]]
+        f"{key}, {WORDS[kind]} {n}": [(point["step"], point[key]) for point in report["curve"]]
         for key in ("E2", "E4")
         for kind, rows in reports.items()
         for n, report in enumerate(rows)
