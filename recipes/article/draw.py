@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import LogLocator
 from torch import Tensor
 
 from audioup.overlap import count
@@ -129,7 +130,10 @@ def draw_dots(
     for axes, (name, rows) in zip(panels, groups.items(), strict=True):
         for place, (row, values) in enumerate(rows.items()):
             axes.semilogx([100 * value for value in values], [place] * len(values), "o", alpha=0.7, label=row)
-        axes.set_yticks(range(len(rows)), list(rows))
+        axes.set_yticks(range(len(rows)), list(rows) if axes is panels[0] else [])
+        axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        for place in ("major", "minor"):
+            getattr(axes.xaxis, f"set_{place}_formatter")("{x:g}")
         axes.set(title=name, xlabel="% of the energy", ylim=(-0.6, len(rows) - 0.4))
         axes.invert_yaxis()
         if name in reference:
