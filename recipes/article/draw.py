@@ -132,8 +132,8 @@ def draw_dots(
             axes.semilogx([100 * value for value in values], [place] * len(values), "o", alpha=0.7, label=row)
         axes.set_yticks(range(len(rows)), list(rows) if axes is panels[0] else [])
         axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
-        for place in ("major", "minor"):
-            getattr(axes.xaxis, f"set_{place}_formatter")("{x:g}")
+        for which in ("major", "minor"):
+            getattr(axes.xaxis, f"set_{which}_formatter")("{x:g}")
         axes.set(title=name, xlabel="% of the energy", ylim=(-0.6, len(rows) - 0.4))
         axes.invert_yaxis()
         if name in reference:
