@@ -45,6 +45,8 @@ class Options:
     """photos (the two that come with scikit-learn), or a folder of images, with or without a folder for each class."""
     accelerator: str = "auto"
     """For the GANs: cpu, cuda, ...: see Lightning Fabric."""
+    threads: int = 1
+    """Of torch on the CPU; with networks this small, several mostly wait for each other."""
 
 
 def wanted(names: Sequence[str]) -> list[Claim]:
@@ -124,6 +126,9 @@ def write_all(context: Context) -> list[dict[str, Any]]:
 def run(options: Options) -> None:
     """Measure what is not measured yet, and write the page."""
     claims = wanted(options.only)
+    if options.threads < 1:
+        raise ValueError(f"--threads must be at least 1, got {options.threads}")
+    torch.set_num_threads(options.threads)
     folder = options.out or Path("runs/article-quick" if options.quick else "runs/article")
     context = Context(folder, options.quick, options.data, options.accelerator)
     folder.mkdir(parents=True, exist_ok=True)

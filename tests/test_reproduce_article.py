@@ -82,6 +82,8 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path / "a", "--only", "nothing") == 2
     error = capsys.readouterr().err
     assert error.startswith("reproduce_article: --only must name any of overlap-1d")
+    assert run(tmp_path / "a", "--threads", "0") == 2
+    assert capsys.readouterr().err == "reproduce_article: --threads must be at least 1, got 0\n"
     assert not (tmp_path / "a").exists()
     (tmp_path / "claims").mkdir()
     (tmp_path / "claims" / "padding.json").write_text("[]")
