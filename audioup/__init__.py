@@ -14,6 +14,9 @@
 - `overlap`: how often a transposed convolution writes to each sample, and any linear layer as a matrix
   (`operator_matrix`); `checkerboard_energy`: how much of an image repeats with the strides.
 - `gradient_tones`: the lines that a discriminator or classifier puts into what it teaches.
+- `inspect_model`: what upsamples in a model or a model file, and what its weights tell; ``audioup inspect``.
+- `plan`: strides for a hop length before anything is trained: places of lines, cost, reach; ``audioup plan``.
+- `report_card`, `write_card`: all of it on one page; ``audioup report``.
 - `ToneMonitor`, `assert_tone_free`: levels during training, a bound for your own tests; `stride_tone_loss`,
   `StrideToneLoss`, `kernel_tone_loss`: losses that lower them.
 """
@@ -40,17 +43,24 @@ if TYPE_CHECKING:
     from audioup.gradient_report import GradientReport as GradientReport
     from audioup.gradients import gradient_tones as gradient_tones
     from audioup.gradients import measure_gradient as measure_gradient
+    from audioup.inspect import Inspection as Inspection
+    from audioup.inspect import inspect_model as inspect_model
     from audioup.loss import StrideToneLoss as StrideToneLoss
     from audioup.loss import kernel_tone_loss as kernel_tone_loss
     from audioup.loss import stride_tone_loss as stride_tone_loss
     from audioup.measure import measure_tones as measure_tones
     from audioup.monitor import ToneMonitor as ToneMonitor
     from audioup.overlap import operator_matrix as operator_matrix
+    from audioup.plan import plan as plan
+    from audioup.plan_report import PlanReport as PlanReport
     from audioup.probe import probe as probe
     from audioup.probe_report import ProbeReport as ProbeReport
     from audioup.regularity import project as project
     from audioup.regularity import regular as regular
     from audioup.regularity import regularity_order as regularity_order
+    from audioup.report import Card as Card
+    from audioup.report import report_card as report_card
+    from audioup.report import write_card as write_card
     from audioup.resize import ResizeConv1d as ResizeConv1d
     from audioup.resize import ResizeConv2d as ResizeConv2d
     from audioup.response import FilterResponse as FilterResponse
@@ -85,17 +95,24 @@ _HOMES = {
     "GradientReport": "gradient_report",
     "gradient_tones": "gradients",
     "measure_gradient": "gradients",
+    "Inspection": "inspect",
+    "inspect_model": "inspect",
     "StrideToneLoss": "loss",
     "kernel_tone_loss": "loss",
     "stride_tone_loss": "loss",
     "measure_tones": "measure",
     "ToneMonitor": "monitor",
     "operator_matrix": "overlap",
+    "plan": "plan",
+    "PlanReport": "plan_report",
     "probe": "probe",
     "ProbeReport": "probe_report",
     "project": "regularity",
     "regular": "regularity",
     "regularity_order": "regularity",
+    "Card": "report",
+    "report_card": "report",
+    "write_card": "report",
     "ResizeConv1d": "resize",
     "ResizeConv2d": "resize",
     "FilterResponse": "response",

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 import tyro
 
 from audioup.commands.errors import InputError
+from audioup.commands.inspect import Inspect
 from audioup.commands.measure import Measure
+from audioup.commands.plan import Plan
+from audioup.commands.report import Report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,6 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     app = tyro.extras.SubcommandApp()
     app.command(name="measure")(Measure)
+    app.command(name="inspect")(Inspect)
+    app.command(name="report")(Report)
+    app.command(name="plan")(Plan)
     try:
         command = app.cli(args=arguments, prog="audioup", description=__doc__)
         return int(command.run())

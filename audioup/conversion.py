@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import nn
 
+from audioup.table import table
+
 LEAST_DB = -300.0  # stands for none at all
 
 
@@ -82,8 +84,7 @@ class Conversion:
             tone = "" if None in tones else " -> ".join(f"{value:.0f}" for value in tones) + " dB"
             name = row.name or "(model)"
             rows.append((name, row.source, row.layer.split("(")[0], f"{before} -> {after}", residual, tone))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(word.ljust(n) for word, n in zip(row, widths, strict=True)).rstrip() for row in rows]
+        lines = [table(rows)]
         for row in self.layers:
             if row.bias_residual_db is not None and row.bias_residual_db > LEAST_DB:
                 lines.append(

@@ -11,7 +11,7 @@ from torch import fx, nn
 from audioup.engines import Geometry, PaddingMode
 from audioup.fold import PADS, duplicate
 from audioup.layer import swap_channels
-from audioup.resize import ResizeConv1d, ResizeConv2d
+from audioup.resize import folded
 from audioup.source import Source, Unsuitable, check_plain, kind, normed, visible_weight
 from audioup.subpixel import interleave
 
@@ -110,25 +110,13 @@ def _resized(module: nn.Upsample, convolution: Convolution, pads: list[nn.Module
         raise Unsuitable(f"mode {module.mode!r} with align_corners={module.align_corners} is no filter of this library")
     reach = _reach(convolution, pads)
     weight, strides = visible_weight(convolution), tuple(int(factor) for factor in factors)
-    form = ResizeConv1d if axes == 1 else ResizeConv2d
-    layer = form(
-        convolution.in_channels,
-        convolution.out_channels,
-        convolution.kernel_size if axes == 2 else convolution.kernel_size[0],  # type: ignore[arg-type]
-        strides if axes == 2 else strides[0],  # type: ignore[arg-type]
-        groups=convolution.groups,
-        bias=False,
-        mode=MODES[module.mode],
-        device="meta",
-    )
-    layer.weight = nn.Parameter(weight)
-    kernel = layer.kernel().detach()
+    kernel = folded(weight, strides, MODES[module.mode], convolution.groups)
     # y[n] = sum_q w[q] z[n + q - before] of z[n] = sum_m x[m] a[n - s m + c_a]: tap k - 1 - before + c_a comes first.
     origin = tuple(
-        (n - s + 1) // 2 + k - 1 - before
-        for n, s, k, (before, _) in zip(layer._filter_lengths, strides, convolution.kernel_size, reach, strict=True)
+        (n - k - s + 2) // 2 + k - 1 - before  # the filter has n - k + 1 taps
+        for n, s, k, (before, _) in zip(kernel.shape[2:], strides, convolution.kernel_size, reach, strict=True)
     )
-    geometry = Geometry(layer.kernel_lengths, strides, origin, convolution.groups)
+    geometry = Geometry(tuple(kernel.shape[2:]), strides, origin, convolution.groups)
     mode = next(filter(None, map(padding_mode, pads)), convolution.padding_mode)
     return Source(
         name,

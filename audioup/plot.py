@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import librosa
 import librosa.display
@@ -27,16 +27,15 @@ class Panel(NamedTuple):
     report: ToneReport
 
 
-def plot_tones(panels: Sequence[Panel], path: Path | str) -> None:
+def plot_tones(panels: Sequence[Panel], path: Path | str | IO[bytes]) -> None:
     """Draw a spectrogram of each sound with its stride harmonics marked, and beside it the level of every harmonic.
 
     Left, the spectrogram in dB of full scale with a tick at every harmonic, red where a tone was detected, orange where
-    one changes its sign. Right, on
-    the same frequency axis, each line's 95 % interval, and the floor beside it.
+    one changes its sign. Right, on the same frequency axis, each line's 95 % interval, and the floor beside it.
 
     Args:
         panels: One row each.
-        path: Picture to write; the suffix (png, svg, pdf) decides the format.
+        path: Picture to write; the suffix (png, svg, pdf) decides the format. An open file gets a png.
 
     Raises:
         OSError: If ``path`` cannot be written.
@@ -77,8 +76,10 @@ def _spectrogram(axes: "Axes", panel: Panel) -> None:
         # Marks at both ends only, so that they never cover the line they point at.
         for start, end in ((0.0, 0.012), (0.988, 1.0)):
             axes.axhline(line.frequency_hz, start, end, color=colour, linewidth=width)
-    part = f" (the first {LONGEST_S:g} s)" if report.duration_s > LONGEST_S else ""
-    axes.set_title(f"{panel.title}{part}: {report.verdict}", loc="left", fontsize=10, parse_math=False)
+    shown_s = len(audio) / report.sample_rate
+    part = f" (the first {shown_s:.3g} s)" if round(report.duration_s - shown_s, 2) > 0 else ""
+    title = f"{panel.title}{part}".strip()
+    axes.set_title(f"{title}: {report.verdict}" if title else report.verdict, loc="left", fontsize=10, parse_math=False)
 
 
 def _levels(axes: "Axes", report: ToneReport) -> None:

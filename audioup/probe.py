@@ -83,6 +83,19 @@ def probe(
         >>> report.strides, report.verdict, report.constant.verdict
         ((8, 2), 'tones', 'tones')
     """
+    return probe_with_sounds(model, inputs, sample_rate, call=call, attribute=attribute, seconds=seconds)[0]
+
+
+def probe_with_sounds(
+    model: nn.Module,
+    inputs: Tensor | Sequence[Tensor],
+    sample_rate: int,
+    *,
+    call: Callable[[Tensor], Any] | None = None,
+    attribute: bool = True,
+    seconds: float = 4.0,
+) -> tuple[ProbeReport, dict[str, list[Sound]]]:
+    """Do what `probe` does, and also return the sounds that were measured, by the name of the input."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     check_positive("sample_rate", sample_rate)
@@ -149,7 +162,9 @@ class _Runner:
         return not all(np.array_equal(a, b) for a, b in pairs)
 
 
-def _probe(runner: _Runner, inputs: Sequence[Tensor], sample_rate: int, attribute: bool, seconds: float) -> ProbeReport:
+def _probe(
+    runner: _Runner, inputs: Sequence[Tensor], sample_rate: int, attribute: bool, seconds: float
+) -> tuple[ProbeReport, dict[str, list[Sound]]]:
     schedule = runner.schedule
     strides = tuple(stage.stride for stage in schedule.stages)
     real = [runner.sounds(x, "real") for x in inputs]
@@ -169,8 +184,8 @@ def _probe(runner: _Runner, inputs: Sequence[Tensor], sample_rate: int, attribut
     reports = {"real": _measured("real", sounds["real"], sample_rate, strides)}
     for name, x in made.items():
         try:
-            heard = [sound[inside] for sound in runner.sounds(x, name)]
-            reports[name] = _measured(name, heard, sample_rate, strides)
+            sounds[name] = [sound[inside] for sound in runner.sounds(x, name)]
+            reports[name] = _measured(name, sounds[name], sample_rate, strides)
         except ValueError as error:  # a network that norms over time, say; the verdict does not need it
             reports[name] = not_tested(sample_rate, strides, str(error))
     attribution = None
@@ -183,7 +198,7 @@ def _probe(runner: _Runner, inputs: Sequence[Tensor], sample_rate: int, attribut
             [partial(runner.sounds, x, "real") for x in inputs],
             partial(runner.sounds, runner.short, "a short"),
         )
-    return ProbeReport(
+    report = ProbeReport(
         sample_rate,
         schedule.stages,
         schedule.others,
@@ -197,6 +212,7 @@ def _probe(runner: _Runner, inputs: Sequence[Tensor], sample_rate: int, attribut
         reports["real"].verdict,
         tuple(_notes(runner, reports, attribution, seconds, sound_in)),
     )
+    return report, sounds
 
 
 def _measured(name: str, sounds: list[Sound], sample_rate: int, strides: tuple[int, ...]) -> ToneReport:

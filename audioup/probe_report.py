@@ -1,11 +1,11 @@
 """What a probe says: numbers for programs, tables for people."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from audioup.attribution import Attribution
 from audioup.stages import Stage
+from audioup.table import table
 from audioup.tone_report import ToneReport
 
 SIGNALS = ("real", "silence", "constant", "noise")
@@ -64,7 +64,7 @@ class ProbeReport:
         for stage in self.stages:
             rate = f"{stage.rate_in:g} -> {stage.rate_out:g}"
             rows.append((str(stage.position), stage.name, stage.kind, str(stage.stride), rate))
-        parts = [_table(rows)]
+        parts = [table(rows)]
         if self.others:
             kinds = sorted({stage.kind for stage in self.others})
             parts.append(f"not on the way to the sound, or undone on it: {len(self.others)} more ({', '.join(kinds)})")
@@ -74,13 +74,8 @@ class ProbeReport:
             line = report.strongest
             level = f"{line.level_dbfs:.1f} dBFS at {line.frequency_hz:.1f} Hz" if line else "none"
             rows.append((name, level, report.verdict))
-        parts.append(_table(rows))
+        parts.append(table(rows))
         if self.attribution is not None:
             parts.append(str(self.attribution))
         parts.append("\n".join([f"verdict: {self.verdict}", *self.notes]))
         return "\n\n".join(parts)
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(word.ljust(n) for word, n in zip(row, widths, strict=True)).rstrip() for row in rows)

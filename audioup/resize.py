@@ -5,7 +5,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from audioup.engines import extend
@@ -216,3 +216,36 @@ class ResizeConv2d(ResizeConv, UpsamplingLayer2d):
     ) -> None:
         mode = {"bilinear": "linear", "bicubic": "cubic"}.get(str(mode), mode)
         super().__init__(in_channels, out_channels, kernel_size, stride, mode, zeros, rolloff, separable, options)
+
+
+def folded(
+    weight: Tensor, strides: tuple[int, ...], mode: str, groups: int = 1, zeros: int = 6, rolloff: float = 1.0
+) -> Tensor:
+    """Return the kernel of a resize by ``mode`` and the convolution of ``weight`` after it.
+
+    Args:
+        weight: Shape ``(out_channels, in_channels / groups, *kernel_size)``.
+        strides: Of the resize, for each axis of the kernel.
+        mode: Of `audioup.interpolation.interpolation_filter`.
+        groups: Of the convolution.
+        zeros: Of a sinc.
+        rolloff: Of a sinc.
+
+    Returns:
+        Tensor of shape ``(in_channels, out_channels / groups, *(La + kernel_size - 1))``.
+    """
+    axes = len(strides)
+    layer = (ResizeConv1d if axes == 1 else ResizeConv2d)(
+        weight.shape[1] * groups,
+        weight.shape[0],
+        weight.shape[2] if axes == 1 else tuple(weight.shape[2:]),  # type: ignore[arg-type]
+        strides[0] if axes == 1 else strides,  # type: ignore[arg-type]
+        groups=groups,
+        bias=False,
+        mode=mode,
+        zeros=zeros,
+        rolloff=rolloff,
+        device="meta",
+    )
+    layer.weight = nn.Parameter(weight)
+    return layer.kernel().detach()

@@ -3,7 +3,9 @@
     pip install -e '.[export]' && python recipes/export_onnx.py runs/vocoder
 
 The file takes ``mel`` (batch, n_mels, frames), any batch and number of frames, to ``audio`` (batch, 1, hop_length *
-frames). Its metadata says how that mel is made. Beside it, a JSON file holds what was checked and measured.
+frames). Its metadata says how that mel is made. Beside it, a JSON file holds what was checked and measured, and
+an npz file the mels of the recordings in the run's report, to run it on: ``audioup report RUN/generator.onnx --inputs
+RUN/generator.npz``.
 """
 
 import copy
@@ -72,11 +74,13 @@ def export(options: Options) -> dict[str, Any]:
         raise ValueError(f"--out must end in .onnx, got {out}")
     import_packages()
     trained = open_run(options.run)
-    numbers = out.with_suffix(".json")
-    if out.is_dir() or numbers.is_dir() or not out.parent.is_dir():
-        raise ValueError(f"--out must be a file in a folder that exists, and so its .json, got {out}")
-    with drafts(out, numbers) as (model_draft, numbers_draft):
+    numbers, inputs = out.with_suffix(".json"), out.with_suffix(".npz")
+    if any(path.is_dir() for path in (out, numbers, inputs)) or not out.parent.is_dir():
+        raise ValueError(f"--out must be a file in a folder that exists, and so its .json and .npz, got {out}")
+    with drafts(out, numbers, inputs) as (model_draft, numbers_draft, inputs_draft):
         report = {"model": out.name, **write_checked(trained, options, model_draft)}
+        mels = {name: mel.numpy() for name, mel in speech(trained, options.run, None)}
+        np.savez(inputs_draft, **mels)  # type: ignore[arg-type]
         numbers_draft.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return report
 
@@ -137,12 +141,12 @@ def check(trained: Run, model: Any, options: Options) -> list[dict[str, Any]]:
     return rows
 
 
-def speech(trained: Run, folder: Path) -> list[tuple[str, Tensor]]:
-    """Return the mels of the first recordings that a run's report has left, with their names."""
+def speech(trained: Run, folder: Path, clips: int | None = SPEECH_CLIPS) -> list[tuple[str, Tensor]]:
+    """Return the mels of the first recordings that a run's report has left, or of all, with their names."""
     import soundfile
 
     mels = []
-    for path in sorted(folder.glob("audio/*.reference.wav"))[:SPEECH_CLIPS]:
+    for path in sorted(folder.glob("audio/*.reference.wav"))[:clips]:
         try:
             audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
         except soundfile.SoundFileError as error:
@@ -203,7 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("export_onnx: interrupted", file=sys.stderr)
         return 130
     print(format_report(report))
-    print(f"the largest error is {report['largest_error']:.1e}: {report['model']} and its .json are written")
+    print(f"the largest error is {report['largest_error']:.1e}: {report['model']}, its .json and its .npz are written")
     return 0
 
 

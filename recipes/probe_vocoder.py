@@ -27,6 +27,7 @@ from vocoder.runs import Run, open_run
 
 from audioup.probe import probe
 from audioup.probe_report import SIGNALS, ProbeReport
+from audioup.table import table
 from audioup.tone_report import ToneReport
 
 LONGEST_S = 600
@@ -97,13 +98,11 @@ def format_probes(before: ProbeReport, after: ProbeReport) -> str:
     """Lay both reports out: stages, signals side by side, attribution and notes."""
     rows = [("input", "before training", "", "after", "")]
     rows += [(name, *_found(getattr(before, name)), *_found(getattr(after, name))) for name in SIGNALS]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = ["  ".join(word.ljust(n) for word, n in zip(row, widths, strict=True)).rstrip() for row in rows]
     stages = [
         f"stage {stage.position}: {stage.name}, {stage.kind}, {stage.rate_in:g} -> {stage.rate_out:g} samples a frame"
         for stage in after.stages
     ]
-    parts = ["\n".join(stages), "\n".join(table)]
+    parts = ["\n".join(stages), table(rows)]
     for title, report in (("before training", before), ("after", after)):
         parts.append(f"{title}: {'no line on real input' if report.attribution is None else ''}".rstrip())
         if report.attribution is not None:

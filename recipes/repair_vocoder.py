@@ -31,6 +31,7 @@ from vocoder.trainer import Trainer
 
 from audioup import Conversion, convert
 from audioup.fold import duplicate
+from audioup.table import table
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,7 @@ def summary(reports: dict[str, dict[str, Any]]) -> str:
     for stage, report in reports.items():
         numbers = [f"{report['metrics'][name]:.3f}" for name in ("mel_l1", "multi_resolution_stft", "stoi")]
         rows.append((stage, *numbers, *(strongest(report["tones"][on]) for on in ("speech", "silence", "noise"))))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(word.ljust(n) for word, n in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return table(rows)
 
 
 def strongest(tone: dict[str, Any]) -> str:
@@ -151,10 +151,10 @@ def repair(given: Options) -> None:
     )
     train(trainer, segments, corpus, folder)
     reports["tuned"] = report("tuned", trainer.generator_network)
-    table = summary(reports)
-    (folder / "repair.txt").write_text(table + "\n", encoding="utf-8")
+    text = summary(reports)
+    (folder / "repair.txt").write_text(text + "\n", encoding="utf-8")
     (folder / "repair.json").write_text(json.dumps(reports, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    print(table)
+    print(text)
     print(f"listen: {folder}/{{before,converted}}/audio and {folder}/audio   numbers: {folder / 'repair.json'}")
 
 

@@ -23,6 +23,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from vocoder.report import strongest_line
 
+from audioup.table import table as aligned
+
 SIGNALS = ("speech", "silence", "noise")
 
 
@@ -136,11 +138,8 @@ def table(rows: Sequence[dict[str, Any]], recordings: dict[str, float | None]) -
             )
         )
     cells.append(("recordings", "", "", "", "", _shown(recordings), "", f"{recordings['total_dbfs']:.1f}", "", ""))
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(word.ljust(n) for word, n in zip(row, widths, strict=True)).rstrip() for row in cells]
-    return "\n".join(
-        ["Strongest lines in dBFS; < is an upper bound where none was found; total is of all lines.", *lines]
-    )
+    title = "Strongest lines in dBFS; < is an upper bound where none was found; total is of all lines."
+    return f"{title}\n{aligned(cells)}"
 
 
 def _shown(found: dict[str, float | None]) -> str:

@@ -107,7 +107,9 @@ def test_noise_stays_in_the_file_and_is_checked_without(tmp_path: Path, capsys: 
     out = tmp_path / "elsewhere" / "vocoder.onnx"
     assert export_onnx.main([str(folder), "--no-fold", "--out", str(out), *QUICK]) == 0
     assert "noise: checked with its gains at 0" in capsys.readouterr().out
-    assert {path.name for path in everything(out.parent)} == {"vocoder.onnx", "vocoder.json"}
+    assert {path.name for path in everything(out.parent)} == {"vocoder.onnx", "vocoder.json", "vocoder.npz"}
+    with np.load(out.with_suffix(".npz")) as inputs:
+        assert [(name, inputs[name].shape[:2]) for name in inputs.files] == [("0.reference.wav", (1, 80))]
     assert not (folder / "generator.onnx").exists()
     model = onnx.load(out)
     assert "ReduceL2" in {node.op_type for node in model.graph.node}  # weight norm, not folded

@@ -24,7 +24,11 @@ LONGEST = 300  # characters of others' messages
 
 
 def save_checkpoint(
-    folder: Path, step: int, weights: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
+    folder: Path,
+    step: int,
+    weights: Mapping[str, Mapping[str, Tensor]],
+    state: Mapping[str, Any],
+    metadata: Mapping[str, dict[str, str]] | None = None,
 ) -> Path:
     """Write a checkpoint atomically and remove all but the newest two.
 
@@ -33,6 +37,7 @@ def save_checkpoint(
         step: Steps done.
         weights: State dict of each network by name; one ``NAME.safetensors`` each.
         state: What else there is to restore, such as optimizer state: tensors and plain values.
+        metadata: For the files of networks, by name.
 
     Returns:
         The checkpoint's folder.
@@ -48,7 +53,7 @@ def save_checkpoint(
     try:
         for name, tensors in weights.items():
             contiguous = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-            save_file(contiguous, temporary / f"{name}.safetensors")
+            save_file(contiguous, temporary / f"{name}.safetensors", (metadata or {}).get(name))
         torch.save({"step": step, **state}, temporary / "state.pt")
         for path in (*temporary.iterdir(), temporary):
             _sync(path)

@@ -1,5 +1,6 @@
 """One training step, and all that a checkpoint has to hold."""
 
+import json
 import math
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ from lightning_fabric import Fabric
 
 from audioup.loss import StrideToneLoss
 from audioup.monitor import ToneMonitor
+from audioup.state_dict import METADATA, layer_metadata
 from vocoder.checkpoint import load_checkpoint, save_checkpoint
 from vocoder.discriminators import Discriminators
 from vocoder.losses import (
@@ -32,7 +34,7 @@ class Trainer:
 
     def __init__(self, options: Settings, fabric: Fabric, sample_rate: int) -> None:
         self.preset = preset = PRESETS[options.preset]
-        self.options, self.fabric = options, fabric
+        self.options, self.fabric, self.sample_rate = options, fabric, sample_rate
         fabric.seed_everything(options.seed, workers=False, verbose=False)
         self.mel = input_mel(sample_rate, preset.generator.hop_length).to(fabric.device)
         self.reconstruction = ReconstructionLoss(sample_rate, preset.generator.hop_length).to(fabric.device)
@@ -69,7 +71,10 @@ class Trainer:
         weights = {name: network.state_dict() for name, network in self.networks.items()}
         optimizers = {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()}
         means = {name: module.state_dict() for name, module in self.running_means.items()}
-        save_checkpoint(folder, self.step, weights, {"seconds": self.seconds, "optimizers": optimizers, **means})
+        state = {"seconds": self.seconds, "optimizers": optimizers, **means}
+        layers = json.dumps(layer_metadata(self.networks["generator"]))
+        metadata = {"generator": {METADATA: layers, "sample_rate": str(self.sample_rate)}}
+        save_checkpoint(folder, self.step, weights, state, metadata)
 
     def wrap(self) -> None:
         """Hand both networks to Fabric: device, precision, gradients averaged over processes."""
