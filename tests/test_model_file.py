@@ -62,7 +62,9 @@ def test_metadata_of_safetensors_are_believed(tmp_path: Path) -> None:
     torch.testing.assert_close(found.layers[0].kernel, network[0].weight.detach())
     # Without them only the model knows what its parametrisation computes.
     save_file(network.state_dict(), tmp_path / "m.safetensors")
-    with pytest.raises(ValueError, match=r"no layer that upsamples was.*0 was left out: 0\.weight does not"):
+    with pytest.raises(
+        ValueError, match=r"no layer that upsamples was.*0 was left out: 0\.weight does not"
+    ):
         read_model(tmp_path / "m.safetensors")
 
 
