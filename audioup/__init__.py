@@ -12,6 +12,8 @@
 - `measure_tones`: stride tones from sound; the command line is ``audioup measure``, the pictures `audioup.plot`.
 - `scan_periods`: the period of steady lines of unknown origin; the command line is ``audioup measure --scan``.
 - `probe`: finds the upsampling stages of any network, measures its tones and tries which stage makes them.
+- `overlap`: how often a transposed convolution writes to each sample, and any linear layer as a matrix
+  (`operator_matrix`); `checkerboard_energy`: how much of an image repeats with the strides.
 - `gradient_tones`: the lines that a discriminator or classifier puts into what it teaches.
 - `inspect_model`: what upsamples in a model or a model file, and what its weights tell; ``audioup inspect``.
 - `plan`: strides for a hop length before anything is trained: places of lines, cost, reach; ``audioup plan``.
@@ -27,12 +29,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from audioup import functional as functional
+    from audioup import overlap as overlap
     from audioup import streaming as streaming
     from audioup import weights as weights
     from audioup.activation import Oversampled as Oversampled
     from audioup.activation import Snake as Snake
     from audioup.activation import SnakeBeta as SnakeBeta
     from audioup.assertions import assert_tone_free as assert_tone_free
+    from audioup.checkerboard import checkerboard_energy as checkerboard_energy
     from audioup.conversion import Conversion as Conversion
     from audioup.convert import convert as convert
     from audioup.fold import fold as fold
@@ -47,6 +51,7 @@ if TYPE_CHECKING:
     from audioup.loss import stride_tone_loss as stride_tone_loss
     from audioup.measure import measure_tones as measure_tones
     from audioup.monitor import ToneMonitor as ToneMonitor
+    from audioup.overlap import operator_matrix as operator_matrix
     from audioup.plan import plan as plan
     from audioup.plan_report import PlanReport as PlanReport
     from audioup.probe import probe as probe
@@ -85,6 +90,7 @@ _HOMES = {
     "Snake": "activation",
     "SnakeBeta": "activation",
     "assert_tone_free": "assertions",
+    "checkerboard_energy": "checkerboard",
     "Conversion": "conversion",
     "convert": "convert",
     "fold": "fold",
@@ -99,6 +105,7 @@ _HOMES = {
     "stride_tone_loss": "loss",
     "measure_tones": "measure",
     "ToneMonitor": "monitor",
+    "operator_matrix": "overlap",
     "plan": "plan",
     "PlanReport": "plan_report",
     "probe": "probe",
@@ -130,7 +137,7 @@ _HOMES = {
     "TransposedConv2d": "transposed",
 }
 
-__all__ = ["functional", "streaming", "weights", *_HOMES]
+__all__ = ["functional", "overlap", "streaming", "weights", *_HOMES]
 
 
 class _Package(ModuleType):
