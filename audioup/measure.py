@@ -92,6 +92,7 @@ def one_channel(clip: Audio) -> Audio:
 
 def reader(clip: Audio) -> Callable[[int, int], Real]:
     """Return what reads samples ``start`` to ``stop`` of a clip, float64, shape ``(stop - start, 1)``."""
+
     def read(start: int, stop: int) -> Real:
         piece = clip[start:stop]
         array = piece.detach().cpu().double().numpy() if isinstance(piece, torch.Tensor) else piece

@@ -64,10 +64,11 @@ def test_the_page_stands_alone(tmp_path: Path) -> None:
 def test_the_page_says_what_does_not_hold_and_escapes(tmp_path: Path) -> None:
     outcome = Outcome({"n": 1}, {"<a & b>": False, "c": True}, "1 < 2", {})
     rows = [
-        {"name": "x", "title": "A <title>", "expected": "e", **outcome.to_dict(), "seconds": 0.1},
-        {"name": "y", "title": "B", "expected": "e", "holds": None},
+        {"name": "x", "title": "A <title>", "expected": "e", **outcome.to_dict(), "seconds": 0.1, "revised": "<moved>"},
+        {"name": "y", "title": "B", "expected": "e", "holds": None, "revised": ""},
         {"name": "z", "title": "C", "expected": "e", **Outcome({}, {"d": False}, "", {}).to_dict(), "seconds": 0.1},
     ]
+    rows[2]["revised"] = ""
     write_page(rows, tmp_path, "about")
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "<title>A" not in page
@@ -76,6 +77,7 @@ def test_the_page_says_what_does_not_hold_and_escapes(tmp_path: Path) -> None:
     assert page.count(">holds in part<") == 2
     assert page.count(">does not hold here<") == 2
     assert page.count(">not measured yet<") == 1
+    assert page.count("After first trials: &lt;moved&gt;.") == page.count("After first trials") == 1
 
 
 def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,7 +31,7 @@ def write_page(results: Sequence[Mapping[str, Any]], folder: Path, about: str) -
 
     Args:
         results: Of each claim ``name``, ``title``, ``expected``, and once it is measured ``holds``, ``summary``,
-            ``checks``, ``measured``, ``pictures``, ``seconds``.
+            ``checks``, ``measured``, ``pictures``, ``seconds``, ``revised``.
         folder: For the page; the pictures are read from there.
         about: How it was made, in a line.
     """
@@ -47,8 +47,8 @@ def write_page(results: Sequence[Mapping[str, Any]], folder: Path, about: str) -
 <title>Deconvolution and checkerboard artifacts, measured</title><style>{STYLE}</style></head><body>
 <h1>Deconvolution and checkerboard artifacts, measured</h1>
 <p>The claims of Odena, Dumoulin &amp; Olah, “Deconvolution and Checkerboard Artifacts” (Distill, 2016), computed anew:
-{holding} of {len(known)} hold here in every point as they are stated below. What counts as holding was written down
-before the run.
+{holding} of {len(known)} hold here in every point as they are stated below. What counts as holding stood before this run;
+what was set or moved after first trials is said with each.
 E2 and E4 are shares of an image’s energy that repeat with 2 and with 4 samples.</p>
 <p class="faint">{_safe(about)}</p>
 <table><tr><th>Claim</th><th>Here</th></tr>
@@ -74,6 +74,7 @@ def _section(result: Mapping[str, Any], folder: Path) -> str:
     numbers = json.dumps(result["measured"], indent=1, ensure_ascii=False)
     return f"""<h2 id="{_safe(result["name"])}">{_safe(result["title"])}: {_verdict(result)}</h2>
 <p><b>Expected</b> {_safe(result["expected"])}</p>
+{f'<p class="faint">After first trials: {_safe(result["revised"])}.</p>' if result["revised"] else ""}
 <p><b>Measured</b> {_safe(result["summary"])}</p>
 <ul>{checks}</ul>
 {pictures}
