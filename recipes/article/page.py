@@ -47,8 +47,8 @@ def write_page(results: Sequence[Mapping[str, Any]], folder: Path, about: str) -
 <title>Deconvolution and checkerboard artifacts, measured</title><style>{STYLE}</style></head><body>
 <h1>Deconvolution and checkerboard artifacts, measured</h1>
 <p>The claims of Odena, Dumoulin &amp; Olah, “Deconvolution and Checkerboard Artifacts” (Distill, 2016), computed anew:
-{holding} of {len(known)} hold here in every point as they are stated below. What counts as holding stood before this run;
-what was set or moved after first trials is said with each.
+{holding} of {len(known)} hold here in every point as they are stated below. What counts as holding stood before this
+run; what was set or moved after first trials is said with each.
 E2 and E4 are shares of an image’s energy that repeat with 2 and with 4 samples.</p>
 <p class="faint">{_safe(about)}</p>
 <table><tr><th>Claim</th><th>Here</th></tr>
