@@ -10,6 +10,7 @@ from audioup.plan_report import LOW_HZ, Extent, LayerPlan, PlannedSchedule, Plan
 from audioup.schedules import LONGEST_HOP, PUBLISHED, Choice, candidates, halvings, listed
 
 LARGEST = 2**31 - 1  # of any number
+MOST_BLOCKS = 64  # of a stage, and of a block
 
 
 def plan(
@@ -78,6 +79,9 @@ def plan(
             _check(f"every {name}", value)
     for value in dilations:
         _check("every dilation", value)
+    if max(len(block_kernels), len(dilations)) > MOST_BLOCKS:
+        counts = f"{len(block_kernels)} and {len(dilations)}"
+        raise ValueError(f"block_kernels and dilations must be at most {MOST_BLOCKS} each, got {counts}")
     if not 2 <= hop_length <= LONGEST_HOP:
         raise ValueError(f"hop_length must be from 2 to {LONGEST_HOP}, got {hop_length}")
     sizes = GeneratorSizes((), (), channels, n_mels, tuple(block_kernels), tuple(dilations), causal)

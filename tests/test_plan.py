@@ -114,6 +114,7 @@ def test_strides_rise_only_if_asked():
         ({"block_kernels": (3, 0)}, "every block kernel must be an integer >= 1, got 0"),
         ({"dilations": (1, -1)}, "every dilation must be an integer >= 1, got -1"),
         ({"most": 0}, "most must be an integer >= 1, got 0"),
+        ({"block_kernels": (3,) * 65}, "at most 64 each, got 65 and 3"),
     ],
 )
 def test_errors_name_the_argument_and_the_rule(arguments, message):

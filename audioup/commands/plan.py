@@ -38,7 +38,7 @@ class Plan:
     resblock_kernels: Integers = "3,7,11"
     """Of the residual blocks of every stage, side by side; '' for none."""
     dilations: Integers = "1,3,5"
-    """Of every residual block."""
+    """Of every residual block; '' for none."""
     largest_stride: Integer = "8"
     """Of listed schedules."""
     most_stages: Integer = "6"
