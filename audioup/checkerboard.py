@@ -41,7 +41,7 @@ def checkerboard_energy(images: Tensor, period: int) -> Tensor:
     check_positive("period", period)
     if period == 1:
         raise ValueError("period must be at least 2: at 1 there is only the constant")
-    if images.dim() < 3 or not images.is_floating_point() or min(images.shape[-3:]) == 0:
+    if images.dim() < 3 or not images.is_floating_point() or images.numel() == 0:
         raise ValueError(f"images must be floating point (..., C, H, W), got {images.dtype} {tuple(images.shape)}")
     height, width = (length - length % period for length in images.shape[-2:])
     if not height or not width:
@@ -50,7 +50,8 @@ def checkerboard_energy(images: Tensor, period: int) -> Tensor:
         raise ValueError("images hold NaN or infinity")
     rounding = torch.finfo(images.dtype).eps
     x = images.detach()[..., :height, :width].double()
-    largest = x.abs().amax((-3, -2, -1))
+    largest = x.abs().amax((-3, -2, -1), keepdim=True)
+    x = x / torch.where(largest > 0, largest, 1.0)  # so that squares neither run over nor under
     x = x - x.mean((-2, -1), keepdim=True)
     energy = x.square().sum((-3, -2, -1))
     # The bins at multiples of 1 / period are the transform of one period, summed over all repetitions.
@@ -58,5 +59,5 @@ def checkerboard_energy(images: Tensor, period: int) -> Tensor:
     lines = torch.fft.fft2(blocks.sum((-4, -2))).abs().square().sum(-3) / (height * width)
     own = [[math.gcd(row, column, period) == 1 for column in range(period)] for row in range(period)]
     counted = lines[..., torch.tensor(own, device=lines.device)].sum(-1)
-    flat = energy <= (2 * rounding * largest) ** 2 * math.prod(x.shape[-3:])
+    flat = energy <= (2 * rounding) ** 2 * math.prod(x.shape[-3:])
     return torch.where(flat, 0.0, counted / torch.where(flat, 1.0, energy)).clamp(max=1.0)

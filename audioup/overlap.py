@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from audioup.checks import check_positive, pair
 
-LINEAR = {torch.float64: 1e-9, torch.float32: 1e-3}  # of the largest output; the others are rounded more
+LINEAR = {torch.float64: 1e-9, torch.float32: 1e-3}  # of the largest response; the others are rounded more
 LINEAR_ELSE = 0.05
+LONGEST = 2**28  # counts
 
 
 def count(length: int, kernel_size: int, stride: int) -> Tensor:
@@ -63,13 +64,18 @@ def stack(length: int, layers: Sequence[tuple[int, int]]) -> Tensor:
         tensor([3, 2, 3, 1, 3, 2, 3, 1])
     """
     check_positive("length", length)
-    if not layers:
-        raise ValueError("layers must name (kernel_size, stride) at least once, got none")
-    counts = torch.ones(1, 1, length, dtype=torch.float64)
+    length_in = length
+    if not isinstance(layers, Sequence) or not layers:
+        raise ValueError(f"layers must name (kernel_size, stride) at least once, got {layers!r}")
     for layer in layers:
         kernel_size, stride = pair("every layer", layer)
         check_positive("kernel_size", kernel_size)
         check_positive("stride", stride)
+        length = (length - 1) * stride + kernel_size
+    if length > LONGEST:
+        raise ValueError(f"length and layers must make at most {LONGEST} counts, got {length}")
+    counts = torch.ones(1, 1, length_in, dtype=torch.float64)
+    for kernel_size, stride in layers:
         counts = F.conv_transpose1d(counts, counts.new_ones(1, 1, kernel_size), stride=stride)
     return counts[0, 0].round().long()
 
@@ -120,7 +126,8 @@ def operator_matrix(layer: nn.Module, length: int | tuple[int, int]) -> Tensor:
 
     Raises:
         TypeError: If the module does not return a tensor.
-        ValueError: If the length is out of range, or the module is not linear: a random input gives another result.
+        ValueError: If the length is out of range, or the module is not linear: an input and its negative give another
+            result, or it norms by its batch.
 
     Source: Odena, Dumoulin & Olah (Distill, 2016), who compare resize-convolution and deconvolution by their matrices.
 
@@ -137,6 +144,8 @@ def operator_matrix(layer: nn.Module, length: int | tuple[int, int]) -> Tensor:
     sizes = pair("length", length) if isinstance(length, (tuple, list)) else (length,)
     for size in sizes:
         check_positive("length", size)
+    if any(getattr(part, "running_mean", None) is not None and part.training for part in layer.modules()):
+        raise ValueError("layer must not norm by its batch, which is not linear: call eval() first")
     channels: int = next((vars(part)["in_channels"] for part in layer.modules() if "in_channels" in vars(part)), 1)
     like = next(layer.parameters(), torch.zeros(0))
     inputs = channels * torch.Size(sizes).numel()
@@ -144,13 +153,16 @@ def operator_matrix(layer: nn.Module, length: int | tuple[int, int]) -> Tensor:
     # Fixed by hand, so that the same layer is always judged alike; no draw from anybody's random state.
     probe = torch.sin(torch.arange(1, inputs + 1, dtype=torch.float64) ** 2).to(like).reshape(1, channels, *sizes)
     with torch.no_grad():
-        outputs = layer(torch.cat([impulses, 4 * probe, torch.zeros_like(probe)]))
+        outputs = layer(torch.cat([impulses, 4 * probe, -4 * probe, torch.zeros_like(probe)]))
     if not isinstance(outputs, Tensor):
         raise TypeError(f"layer must return a tensor, got {type(outputs).__name__}")
     responses = (outputs[:-1] - outputs[-1:]).flatten(1)
-    matrix, response = responses[:-1].T, responses[-1]
+    matrix = responses[:-2].T
     expected = matrix @ (4 * probe.flatten())
-    allowed = LINEAR.get(like.dtype, LINEAR_ELSE) * outputs.abs().max()
-    if not (expected - response).abs().max() <= allowed:
+    # A bias is rounded with what it is added to.
+    rounding = 16 * torch.finfo(outputs.dtype).eps * inputs * outputs.abs().max()
+    allowed = LINEAR.get(like.dtype, LINEAR_ELSE) * responses.abs().max() + rounding
+    errors = torch.stack([expected - responses[-2], -expected - responses[-1]])
+    if not errors.abs().max() <= allowed:
         raise ValueError("layer must be linear but for a bias, yet does not add up what it makes of impulses")
     return matrix.contiguous()

@@ -72,8 +72,9 @@ def scan_periods(audio: "Audio | Sequence[Audio]", sample_rate: int) -> ScanRepo
 
     Returns:
         A `ScanReport`. Any line is reported where none is with probability 0.005; a held note of any pitch names a
-        period with about 0.01. So a lone line in a short clip names none, unless the period is short. Recordings of
-        fewer than 12 blocks of about 64 ms and silent or constant ones are "not testable".
+        period with about 0.01. So a lone line in a short clip names none, unless the period is short. (Notes clipped
+        hard or aliased, whose partials fold to many more frequencies, name one more often.) Recordings of fewer than
+        12 blocks of about 64 ms and silent or constant ones are "not testable".
 
     Raises:
         ValueError: If the sample rate is not a positive integer, or for audio that `measure_tones` refuses.
@@ -151,7 +152,8 @@ class Scanner:
         found = steady.found()
         lines = [i for i in found if i < self.lattice.fractions]
         locked = [i for i in lines if steady.locked(i)]
-        told = [one for one in explain([steady.exact(i) for i in locked], len(found) - len(locked)) if one.told]
+        explained = explain([steady.exact(i) for i in locked], len(found) - len(locked), steady.tones())
+        told = [one for one in explained if one.told]
         held = {locked[i] for one in told for i in one.lines}
         periods = tuple(self._period(one, steady) for one in told)
         bound_dbfs = steady.bound_dbfs()
@@ -180,7 +182,10 @@ class Scanner:
         if scanned.scanned_samples < scanned.samples:
             yield f"long: {scanned.scanned_samples / self.sample_rate:.0f} s of it, spread evenly, were scanned"
         if foreign:
-            yield f"{foreign} steady tones more, of no period up to {LONGEST_PERIOD}"
+            yield f"{foreign} steady tone{'s' * (foreign > 1)} more, of no period up to {LONGEST_PERIOD}"
+        together = math.lcm(*(period.samples for period in periods))
+        if len(periods) > 1 and together > LONGEST_PERIOD:
+            yield f"together they repeat every {together} samples: one longer period may be all there is"
         for period in periods:
             hz = [line.frequency_hz for line in period.lines]
             for what, spacing, highest in COMMON:
@@ -190,7 +195,7 @@ class Scanner:
         if periods:
             yield "a period is no proof of upsampling: hum, loops and tuned tones may repeat in whole samples too"
         if scanned.left_out:
-            yield f"{len(scanned.left_out)} clips left out: {scanned.left_out[0]}"
+            yield f"{len(scanned.left_out)} clip{'s' * (len(scanned.left_out) > 1)} left out: {scanned.left_out[0]}"
 
 
 class _Channel:

@@ -96,3 +96,15 @@ def test_what_is_flat_has_none() -> None:
 def test_refusals(images: torch.Tensor, period: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         checkerboard_energy(images, period)
+
+
+@pytest.mark.parametrize("scale", [1e200, 1e-200, 1.0])
+def test_any_scale_has_the_same_share(scale):
+    board = scale * torch.tensor([[1.0, -1.0], [-1.0, 1.0]], dtype=torch.float64).repeat(1, 8, 8)
+    assert checkerboard_energy(board, 2) == 1
+    assert checkerboard_energy(torch.stack([board, 0 * board]), 2).tolist() == [1, 0]
+
+
+def test_no_images_are_an_error():
+    with pytest.raises(ValueError, match="images must be floating point"):
+        checkerboard_energy(torch.zeros(0, 3, 8, 8), 2)

@@ -121,3 +121,37 @@ def test_refusals(call, message: str) -> None:
 
 def test_it_is_a_public_module() -> None:
     assert overlap.count is count
+
+
+def test_what_norms_by_its_batch_is_refused_and_left_as_it_is():
+    layer = nn.Sequential(nn.Conv1d(3, 3, 3, padding=1), nn.BatchNorm1d(3))
+    before = layer[1].running_mean.clone()
+    with pytest.raises(ValueError, match="must not norm by its batch"):
+        operator_matrix(layer, 8)
+    assert torch.equal(layer[1].running_mean, before)
+    matrix = operator_matrix(layer.eval(), 8)
+    x = torch.randn(1, 3, 8)
+    expected = (layer(x) - layer(torch.zeros_like(x))).flatten()
+    torch.testing.assert_close(matrix @ x.flatten(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_no_bias_and_no_sign_hides_what_is_not_linear():
+    loud = nn.Conv1d(2, 2, 1)
+    nn.init.constant_(loud.bias, 1e4)
+    for layer, length in ((nn.Sequential(nn.Conv1d(2, 2, 1), nn.ReLU(), loud), 4), (nn.LeakyReLU(0.1), 1)):
+        with pytest.raises(ValueError, match="must be linear"):
+            operator_matrix(layer, length)
+    torch.testing.assert_close(operator_matrix(loud, 1), loud.weight[..., 0], rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: stack(8, 3), "layers must name"),
+        (lambda: stack(8, []), "layers must name"),
+        (lambda: count(8, 10**10, 2), "at most 268435456 counts, got 10000000014"),
+    ],
+)
+def test_counts_that_cannot_be_are_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

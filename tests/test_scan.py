@@ -189,7 +189,7 @@ def test_untestable_sound_is_told_and_never_clean():
         assert (report.bound_dbfs, report.decoy_rate, report.periods, report.apart) == (None, None, (), ())
     mixed = scan_periods([white(0.5), white(2)], RATE)
     assert mixed.clips == 1
-    assert mixed.notes == ("1 clips left out: 0.50 s is less than 12 blocks of 64 ms",)
+    assert mixed.notes == ("1 clip left out: 0.50 s is less than 12 blocks of 64 ms",)
 
 
 @pytest.mark.parametrize("rate", [1000, 8000, 11025, 96000])

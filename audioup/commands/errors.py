@@ -1,6 +1,6 @@
 """What the commands have in common: how they say no, and how they read what several take."""
 
-LARGEST_STRIDE = 2**20
+LARGEST_STRIDE = 2**31
 
 
 class InputError(Exception):
