@@ -47,13 +47,12 @@ class Explanation:
         return self.chance <= SMALL
 
 
-def explain(lines: Sequence[Locked], others: int, tones: float = 0) -> list[Explanation]:
+def explain(lines: Sequence[Locked], others: int) -> list[Explanation]:
     """Share out lines among as few and as short periods as hold them, the best supported first.
 
     Args:
         lines: The lines.
         others: Steady tones of the same recording that are no lines.
-        tones: How many it holds altogether, as far as that can be told: a clipped note folds its partials everywhere.
 
     Example:
         >>> lines = [Locked(k, q, 1e-7) for k, q in ((1, 8), (1, 4), (1, 509))]
@@ -65,8 +64,9 @@ def explain(lines: Sequence[Locked], others: int, tones: float = 0) -> list[Expl
         period = _extended(_best(lines, left), lines, left)
         held = tuple(i for i in left if period % lines[i].period == 0)
         left = [i for i in left if i not in held]
-        notes = max(CHORD * (1 + others + len(left)), tones)
-        found.append(Explanation(period, held, _chance([lines[i] for i in held], period, notes)))
+        found.append(
+            Explanation(period, held, _chance([lines[i] for i in held], period, CHORD * (1 + others + len(left))))
+        )
     return found
 
 
@@ -97,7 +97,7 @@ def _extended(period: int, lines: Sequence[Locked], left: Sequence[int]) -> int:
     return period
 
 
-def _chance(held: Sequence[Locked], period: int, notes: float) -> float:
+def _chance(held: Sequence[Locked], period: int, notes: int) -> float:
     """Return the probability that one of so many notes, and its partials, does what these lines do.
 
     Every partial tells the fundamental, the higher the better; that may be anywhere up to Nyquist.

@@ -152,8 +152,7 @@ class Scanner:
         found = steady.found()
         lines = [i for i in found if i < self.lattice.fractions]
         locked = [i for i in lines if steady.locked(i)]
-        explained = explain([steady.exact(i) for i in locked], len(found) - len(locked), steady.tones())
-        told = [one for one in explained if one.told]
+        told = [one for one in explain([steady.exact(i) for i in locked], len(found) - len(locked)) if one.told]
         held = {locked[i] for one in told for i in one.lines}
         periods = tuple(self._period(one, steady) for one in told)
         bound_dbfs = steady.bound_dbfs()

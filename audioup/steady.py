@@ -14,7 +14,6 @@ from audioup.slowtime import HALF_BANDWIDTH_HZ
 
 FALSE_ALARMS = 0.005  # probability that a line is called one in a recording that holds none
 FALSE_DISCOVERIES = 0.01  # Benjamini-Hochberg level of further harmonics of a period
-REACHED = 1e-4  # p-value of a frequency that a tone reaches
 TURNS = 4.0  # over a recording: tapers tell no finer where it is short
 ERRORS = 3.5  # standard errors of a frequency that count as none
 FINEST = 1e-4  # of the resolution: a noiseless line's frequency is no better known
@@ -53,16 +52,6 @@ class Steady:
         self.offset_hz = np.where(self.nyquist, 0.0, offset)
         error = np.maximum(ERRORS * error, FINEST * self.resolution_hz)
         self.tolerance_hz = np.where(self.nyquist, self.resolution_hz / 2, error)
-
-    def tones(self) -> float:
-        """Estimate how many steady tones there are at all, on fractions or between them, from the decoys they reach.
-
-        A tone that turns by about half a circle over the recording, either way, is no longer seen to stand still.
-        """
-        reach_hz = self.resolution_hz
-        p_value = self.p_value[self.lattice.fractions :]
-        reached = np.count_nonzero(p_value < REACHED) - REACHED * len(p_value)
-        return float(max(0.0, reached) * self.lattice.sample_rate / 2 / reach_hz / len(p_value))
 
     def found(self) -> list[int]:
         """Return the indices of lines and, among decoys, of other tones: where several are one, of the likeliest."""

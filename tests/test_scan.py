@@ -1,6 +1,7 @@
 """The blind scan: periods found without knowing strides, and how seldom where none is."""
 
 import json
+import math
 import time
 import tracemalloc
 
@@ -241,3 +242,13 @@ def test_half_an_hour_at_48_khz_takes_minutes_and_little_memory():
     assert tracemalloc.get_traced_memory()[1] < 400e6
     tracemalloc.stop()
     assert named(report) == [256]
+
+
+def test_periods_that_may_be_one_longer_one_are_said_to_be():
+    # Clicks every 1000 samples: of its harmonics 500 and 200 hold most.
+    sound = white(30, 0.001)
+    sound[::1000] += 0.5
+    report = scan_periods(sound, RATE)
+    assert len(report.periods) > 1
+    together = math.lcm(*(period.samples for period in report.periods))
+    assert f"together they repeat every {together} samples: one longer period may be all there is" in report.notes
