@@ -23,10 +23,20 @@ from typing import Any
 import torch
 import tyro
 from article.claims import CLAIMS, Claim
+from article.earlier import read_result
 from article.outcome import Context
 from article.page import write_page
+from gan.options import check_folder
 from tqdm import tqdm
 from vocoder.checkpoint import drafts
+
+# What a kept result holds.
+RESULT: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("name", "title", "expected", "summary"), str),
+    **dict.fromkeys(("measured", "checks", "pictures", "key"), dict),
+    "holds": bool,
+    "seconds": (int, float),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +46,7 @@ class Options:
     only: tuple[str, ...] = ()
     """Names of claims, as in claims.json; by default all."""
     quick: bool = False
-    """16 x 16 images and few steps: all of it in about ten minutes on two CPU cores."""
+    """16 x 16 images and few steps, so verdicts on training may differ: all of it in about ten minutes on two cores."""
     fresh: bool = False
     """Measure again what is measured already; trained networks are kept."""
     out: Path | None = None
@@ -60,26 +70,27 @@ def wanted(names: Sequence[str]) -> list[Claim]:
 
 def key(claim: Claim, context: Context) -> dict[str, Any]:
     """Return what a kept result must agree with to be used again."""
+    # Of a folder the name says nothing about its content; scikit-learn's photographs are always the same.
+    photographs = {} if context.data == "photos" else {"photographs": context.photographs}
     return {
         "expected": claim.expected,
         "limits": dict(claim.limits),
         "quick": context.quick,
         "data": context.data,
+        **photographs,
         "torch": version("torch"),
     }
 
 
 def kept(claim: Claim, context: Context) -> dict[str, Any] | None:
     """Return the result of an earlier run, or None if there is none that fits and has its pictures."""
+    wanted = key(claim, context)
     path = context.folder / "claims" / f"{claim.name}.json"
     if not path.exists():
         return None
-    try:
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        fits = result["key"] == key(claim, context)
-        whole = all((context.folder / picture).exists() for picture in result["pictures"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read ({error!r}); remove it") from error
+    result = read_result(path, RESULT)
+    fits = result["key"] == wanted
+    whole = all((context.folder / picture).exists() for picture in result["pictures"])
     return result if fits and whole else None
 
 
@@ -131,6 +142,9 @@ def run(options: Options) -> None:
     torch.set_num_threads(options.threads)
     folder = options.out or Path("runs/article-quick" if options.quick else "runs/article")
     context = Context(folder, options.quick, options.data, options.accelerator)
+    check_folder(folder / "claims")
+    for claim in CLAIMS:  # damage is named before anything is measured: all of them go into the page
+        kept(claim, context)
     folder.mkdir(parents=True, exist_ok=True)
     with tqdm(claims, unit="claim") as bar:
         for claim in bar:

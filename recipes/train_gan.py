@@ -54,6 +54,8 @@ def prepare_folder(options: Options, patches: Patches) -> list[Path]:
     elif config.exists():
         raise ValueError(f"{folder} holds a run already: --resume continues it, --name NAME begins another")
     saved = checkpoints(folder / "checkpoints")
+    if saved and not options.resume:
+        raise ValueError(f"{folder} holds checkpoints without the config.json that says of which run; remove it")
     if saved and steps_done(saved[-1]) > options.steps:
         raise ValueError(f"--steps {options.steps}: {saved[-1]} has been trained for longer already")
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,14 @@
 """The exact claims of the article, by the functions that the recipe measures them with."""
 
 import math
+import statistics
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 import reference
 import torch
-from article import draw, edges, gradients, kernels, overlaps, smooth, vocoder_table
+from article import draw, dream, edges, ganruns, gradients, kernels, overlaps, smooth, style, vocoder_table
 from article.claims import CLAIMS
 from article.colours import doublings, fit_power, rise
 from article.outcome import Context
@@ -28,12 +30,44 @@ def test_exact_claims_hold_and_draw_their_pictures(name: str, tmp_path: Path) ->
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
 
 
-def test_every_limit_is_looked_at() -> None:
+def test_the_table() -> None:
     assert len({claim.name for claim in CLAIMS}) == len(CLAIMS) == 20
     for claim in CLAIMS:
         assert claim.title
         assert claim.expected
         assert claim.measure.__doc__
+
+
+class Limits(Mapping[str, float]):
+    """Limits that know which of them have been looked at."""
+
+    def __init__(self, limits: Mapping[str, float]) -> None:
+        self.limits, self.read = limits, set[str]()
+
+    def __getitem__(self, name: str) -> float:
+        self.read.add(name)
+        return self.limits[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.limits)
+
+    def __len__(self) -> int:
+        return len(self.limits)
+
+
+@pytest.fixture(scope="module")
+def short_context(tmp_path_factory: pytest.TempPathFactory) -> Context:
+    return Context(tmp_path_factory.mktemp("article"), quick=True, accelerator="cpu")
+
+
+@pytest.mark.parametrize("name", [claim.name for claim in CLAIMS])
+def test_every_limit_is_looked_at(name: str, short_context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (ganruns, style, dream):
+        monkeypatch.setattr(module, "QUICK_STEPS", 1)
+    (claim,) = [claim for claim in CLAIMS if claim.name == name]
+    limits = Limits(claim.limits)
+    claim.measure(short_context, limits)
+    assert limits.read == set(claim.limits)
 
 
 def test_lines_of_stacks() -> None:
@@ -112,6 +146,30 @@ def test_phase_shares() -> None:
     shares = gradients.phase_shares(gradient)
     assert shares.mean(0).tolist() == pytest.approx([0, 2 / 6, 0, 4 / 6])
     assert shares.mean(0).sum() == pytest.approx(1)
+
+
+def test_the_interval_of_phases_is_over_networks() -> None:
+    ratios = [2.0, 4.0, 8.0]
+    shares = torch.tensor([[r / (r + 1), 1 / (r + 1)] for r in ratios], dtype=torch.float64)
+    centre, low, high = gradients.phase_ratio(shares)
+    assert centre == pytest.approx(4)
+    half = 4.302653 * statistics.stdev(map(math.log, ratios)) / math.sqrt(3)  # Student's t of 2 degrees of freedom
+    assert (low, high) == (pytest.approx(4 * math.exp(-half)), pytest.approx(4 * math.exp(half)))
+    # The phases are those of the mean: a network that prefers another counts against the ratio.
+    assert gradients.phase_ratio(torch.tensor([[0.8, 0.2], [0.4, 0.6]]))[0] == pytest.approx(math.sqrt(4 * 2 / 3))
+
+
+def test_every_critic_counts(short_context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ganruns, "QUICK_STEPS", 1)
+    strided = gradients.strided(short_context, {})
+    uneven = gradients.concentration(short_context, {"uneven": 1.1})
+    for name in gradients.CRITICS.values():
+        levels = [row["level_db"] for row in strided.measured["lines"][name]]
+        assert len(set(levels)) == len(strided.measured["E2 of the gradients"][name]) == 5
+        assert ", ".join(f"{level:.1f}" for level in levels) in strided.summary
+        rows = uneven.measured[name]
+        assert len(rows["of each network"]) == len(rows["interval of each network over examples"]) == 5
+        assert torch.tensor(rows["of each network"]).mean(0).tolist() == pytest.approx(rows["shares"])
 
 
 def test_spectra_of_known_images() -> None:

@@ -3,8 +3,11 @@
 import dataclasses
 import json
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import reference
 import reproduce_article
@@ -13,6 +16,7 @@ from article import colours, ganruns, style, trained
 from article.claims import CLAIMS
 from article.outcome import Context, Outcome
 from article.page import write_page
+from PIL import Image
 
 one_thread = reference.one_thread
 
@@ -93,6 +97,150 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "padding.json cannot be read" in capsys.readouterr().err
     assert run(tmp_path, "--only", "after-training", "--data", str(tmp_path / "nowhere")) == 2
     assert "data must be photos or a folder" in capsys.readouterr().err
+    assert run(tmp_path / "a", "--only", "padding", "--data", str(tmp_path / "nowhere")) == 2
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_file_is_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "deeper"):
+        assert run(out, "--only", "padding") == 2
+        assert capsys.readouterr().err == f"reproduce_article: --out must be a folder, got {tmp_path / 'file'}\n"
+    (tmp_path / "claims" / "padding.json").mkdir(parents=True)
+    assert run(tmp_path, "--only", "stacked", "--fresh") == 2
+    path = tmp_path / "claims" / "padding.json"
+    assert capsys.readouterr().err == f"reproduce_article: {path} cannot be read; remove it\n"
+    assert not (tmp_path / "claims" / "stacked.json").exists()
+
+
+@pytest.mark.parametrize("name", reproduce_article.RESULT)
+def test_a_kept_result_without_one_of_its_fields_is_damaged(name: str, tmp_path: Path) -> None:
+    (claim,) = reproduce_article.wanted(["padding"])
+    result = reproduce_article.measure(claim, Context(tmp_path))
+    assert set(result) == set(reproduce_article.RESULT)
+    path = tmp_path / "claims" / "padding.json"
+    path.write_text(json.dumps({key: value for key, value in result.items() if key != name}))
+    with pytest.raises(ValueError, match=r"padding\.json cannot be read; remove it"):
+        reproduce_article.kept(claim, Context(tmp_path))
+
+
+def paint(folder: Path, value: int) -> Path:
+    """Put an image into a folder, in place of the one there."""
+    folder.mkdir(exist_ok=True)
+    pixels = np.random.default_rng(value).integers(0, 255, (300, 300, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / "image.png")
+    return folder
+
+
+def test_other_images_in_the_folder_are_other_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = paint(tmp_path / "images", 0)
+    (claim,) = reproduce_article.wanted(["padding"])
+
+    def context() -> Context:
+        return Context(tmp_path / "out", quick=True, data=str(data), accelerator="cpu")
+
+    monkeypatch.setattr(ganruns, "QUICK_STEPS", 1)
+    monkeypatch.setattr(ganruns, "SEEDS", {"none": 1})
+    reproduce_article.measure(claim, context())
+    ganruns.trained(context(), "none")
+    paint(data, 0)
+    assert reproduce_article.kept(claim, context()) is not None
+    ganruns.trained(context(), "none")
+    paint(data, 1)
+    assert reproduce_article.kept(claim, context()) is None
+    with pytest.raises(ValueError, match="photographs: others than then"):
+        ganruns.trained(context(), "none")
+
+
+def remove_checkpoints(run: Path) -> None:
+    shutil.rmtree(run / "checkpoints")
+
+
+def damage_checkpoint(run: Path) -> None:
+    next(run.glob("checkpoints/*/mean.safetensors")).write_bytes(b"nothing")
+
+
+def keep_an_earlier_one(run: Path) -> None:
+    (run / "checkpoints" / "step-000001").rename(run / "checkpoints" / "step-000000")
+
+
+def replace(name: str, content: str) -> Callable[[Path], None]:
+    def write(run: Path) -> None:
+        (run / name).write_text(content)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (replace("report.json", "{}"), r"none-0/report\.json cannot be read; remove it$"),
+        (replace("report.json", '{"steps": 1, "E2'), r"none-0/report\.json cannot be read; remove it$"),
+        (replace("config.json", "[]"), r"config\.json cannot be read; remove \S+none-0 to train it again$"),
+        (
+            remove_checkpoints,
+            r"none-0 is finished but has no checkpoint of step 1; remove \S+none-0 to train it again$",
+        ),
+        (
+            keep_an_earlier_one,
+            r"none-0 is finished but has no checkpoint of step 1; remove \S+none-0 to train it again$",
+        ),
+        (damage_checkpoint, r"step-000001 cannot be read; remove \S+none-0 to train it again$"),
+    ],
+)
+def test_damage_of_a_finished_gan_is_named_with_what_helps(
+    damage: Callable[[Path], None], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ganruns, "QUICK_STEPS", 1)
+    monkeypatch.setattr(ganruns, "SEEDS", {"none": 1})
+    context = Context(tmp_path, quick=True, accelerator="cpu")
+
+    def size() -> int:
+        ganruns.trained(context, "none")
+        return ganruns.generator(context, "none", 0).size
+
+    ganruns.trained(context, "none")
+    folder = tmp_path / "gan" / "none-0"
+    damage(folder)
+    with pytest.raises(ValueError, match=message):
+        size()
+    if message.endswith("remove it$"):
+        (folder / "report.json").unlink()
+    else:
+        shutil.rmtree(folder)
+    assert size() == 16  # what was said does help
+
+
+def test_style_transfer_goes_on_from_its_own_checkpoint_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(style, "PerceptualLoss", lambda image: lambda made, content: (made - content).square().mean())
+    monkeypatch.setattr(style, "QUICK_STEPS", 2)
+    data = paint(tmp_path / "images", 0)
+
+    def train() -> dict[str, object]:
+        return style._trained(Context(tmp_path, quick=True, data=str(data)), "transposed", 0)
+
+    report = train()
+    folder = tmp_path / "style" / "transposed-0"
+    (folder / "report.json").unlink()
+    assert train() == report  # from the checkpoint
+    for finished in (True, False):
+        if not finished:
+            (folder / "report.json").unlink()
+        monkeypatch.setattr(style, "QUICK_STEPS", 3)
+        with pytest.raises(ValueError, match=r"transposed-0 was trained with other options \(steps: 2 then, 3 now\)"):
+            train()
+        monkeypatch.setattr(style, "QUICK_STEPS", 2)
+        paint(data, 1)
+        with pytest.raises(ValueError, match="photographs: others than then"):
+            train()
+        paint(data, 0)
+    train()
+    (folder / "report.json").write_text('{"steps": 2')
+    with pytest.raises(ValueError, match=r"report\.json cannot be read; remove it"):
+        train()
+    shutil.rmtree(folder / "step-000002")
+    with pytest.raises(ValueError, match="has no checkpoint of step 2"):
+        style._finished(Context(tmp_path, quick=True, data=str(data)), "transposed")
 
 
 def test_trained_claims_measure_trained_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import reference
 import torch
 import train_gan
+from gan import data
 from gan.data import Patches, photographs
 from gan.losses import discriminator_loss, generator_loss, r1_penalty
 from gan.models import UPSAMPLERS, Discriminator, Generator
@@ -95,6 +97,34 @@ def test_photographs_of_a_folder(tmp_path: Path) -> None:
         photographs(str(tmp_path), 100)
 
 
+def test_images_too_small_to_be_halved_are_left_out_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for height, width in ((1, 1), (40, 1), (1, 40), (31, 40), (32, 40)):
+        Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(tmp_path / f"{width}x{height}.png")
+    (found,) = photographs(str(tmp_path), 16)
+    assert found.shape == (3, 16, 20)
+    photographs(str(tmp_path), 16)  # says nothing twice
+    assert capsys.readouterr().out.splitlines() == [
+        f"left out: {tmp_path / name}.png, {name.replace('x', ' x ')}: not 32 samples or more along both sides"
+        for name in ("1x1", "1x40", "40x1", "40x31")
+    ]
+
+
+def test_an_image_of_too_many_pixels_is_refused_by_its_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "large.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8)).save(path)
+    monkeypatch.setattr(data, "MOST_PIXELS", 2000)
+    assert len(photographs(str(tmp_path), 16)) == 1
+    path.write_bytes(path.read_bytes()[:1000])  # pixels that nobody can read, and nobody should try to
+    monkeypatch.setattr(data, "MOST_PIXELS", 1999)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1500)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match=r"large\.png has 50 x 40 pixels; at most 1999 are read"):
+            photographs(str(tmp_path), 16)
+
+
 def test_grids() -> None:
     images = torch.stack([torch.full((3, 2, 2), value) for value in (-1.0, 0.0, 1.0)])
     sheet = grid(images, columns=2, zoom=2)
@@ -162,12 +192,19 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["--out", str(tmp_path), "--name", "x/y"], "--name must be a plain folder name"),
         (["--out", str(tmp_path), "--name", "x", "--data", str(tmp_path / "nowhere")], "data must be photos"),
         (["--out", str(tmp_path), "--name", "x", "--accelerator", "none"], "accelerator"),
+        (
+            ["--out", str(tmp_path / "gan" / "config.json")],
+            "--out must be a folder, got " + str(tmp_path / "gan" / "c"),
+        ),
     ):
         assert train_gan.main(words) == 2
         error = capsys.readouterr().err
         assert message in error
         assert error.startswith("train_gan: ")
     assert not (tmp_path / "x").exists()
+    (tmp_path / "gan" / "config.json").unlink()
+    assert train_gan.main(begin) == 2
+    assert "holds checkpoints without the config.json" in capsys.readouterr().err
 
 
 def test_energies_of_a_checkerboard() -> None:

@@ -1,7 +1,6 @@
 """The GANs that several claims are measured on: each is trained once, or found trained, or gone on with."""
 
 import dataclasses
-import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,9 @@ from typing import Any
 import torch
 import train_gan
 from gan.models import Discriminator, Generator, Upsampler
-from gan.options import Options, differences
-from vocoder.checkpoint import checkpoints, load_checkpoint
+from gan.options import Options, plain
 
+from article.earlier import load_finished, read_result, refuse_others
 from article.outcome import Context
 
 NEAREST: Upsampler = "resize-nearest"
@@ -28,6 +27,7 @@ KINDS: dict[str, tuple[tuple[Upsampler, ...], int]] = {
 STEPS, QUICK_STEPS = 4000, 600
 SHORT = {"nearest": 1000, "linear": 1000, "sinc": 1000}  # steps of those that are only compared to each other
 SEEDS = {"none": 5, "unstrided": 5}  # of the others 3
+REPORT = {"steps": int, "E2": float, "E4": float, "photographs": dict, "curve": list}
 
 
 def options(context: Context, kind: str, seed: int) -> Options:
@@ -51,42 +51,38 @@ def trained(context: Context, kind: str) -> list[dict[str, Any]]:
     """Return the reports of all seeds of a kind, trained now as far as they are not.
 
     Raises:
-        ValueError: If the folder holds a run of other options.
+        ValueError: If the folder holds a run of other options or of other photographs, or is damaged.
     """
-    return [_trained(options(context, kind, seed)) for seed in range(SEEDS.get(kind, 3))]
+    return [_trained(options(context, kind, seed), context.photographs) for seed in range(SEEDS.get(kind, 3))]
 
 
-def _trained(wanted: Options) -> dict[str, Any]:
+def _trained(wanted: Options, photographs: str) -> dict[str, Any]:
     folder = wanted.out / wanted.name
-    if (folder / "report.json").exists():
-        report: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-        refused = differences(report, wanted)
-        if refused or report["steps"] != wanted.steps:
-            steps = [f"steps: {report['steps']} then, {wanted.steps} now"] * (report["steps"] != wanted.steps)
-            raise ValueError(f"{folder} was trained with other options ({'; '.join([*refused, *steps])}); remove it")
-        return report
-    return train_gan.run(dataclasses.replace(wanted, resume=(folder / "config.json").exists()))
+    if not (folder / "report.json").exists():
+        return train_gan.run(dataclasses.replace(wanted, resume=(folder / "config.json").exists()))
+    report = read_result(folder / "report.json", REPORT)
+    config = read_result(folder / "config.json", {"photographs": str}, remove=folder)
+    then = {**report, "photographs": config["photographs"]}
+    refuse_others(folder, then, {**plain(wanted), "photographs": photographs})
+    return report
 
 
 @lru_cache(maxsize=32)
-def _open(folder: Path, upsamplers: tuple[str, ...], latent: int, width: int) -> Generator:
-    weights, _ = load_checkpoint(checkpoints(folder / "checkpoints")[-1], ("mean",))
-    generator = Generator(upsamplers, latent, width)
-    generator.load_state_dict(weights["mean"])
-    return generator.eval().requires_grad_(False)
+def _open(folder: Path, steps: int, upsamplers: tuple[str, ...], latent: int, width: int) -> Generator:
+    network = Generator(upsamplers, latent, width)
+    load_finished(network, "mean", steps, folder, "checkpoints")
+    return network.eval().requires_grad_(False)
 
 
 def generator(context: Context, kind: str, seed: int) -> Generator:
     """Open the running mean of a trained generator."""
     wanted = options(context, kind, seed)
-    return _open(wanted.out / wanted.name, wanted.upsamplers, wanted.latent, wanted.width)
+    return _open(wanted.out / wanted.name, wanted.steps, wanted.upsamplers, wanted.latent, wanted.width)
 
 
 def discriminator(context: Context, kind: str, seed: int) -> torch.nn.Module:
     """Open a trained discriminator."""
     wanted = options(context, kind, seed)
-    size = generator(context, kind, seed).size
-    weights, _ = load_checkpoint(checkpoints(wanted.out / wanted.name / "checkpoints")[-1], ("discriminator",))
-    network = Discriminator(size, wanted.discriminator_stride, wanted.width)
-    network.load_state_dict(weights["discriminator"])
+    network = Discriminator(context.size, wanted.discriminator_stride, wanted.width)
+    load_finished(network, "discriminator", wanted.steps, wanted.out / wanted.name, "checkpoints")
     return network.eval().requires_grad_(False)

@@ -1,6 +1,7 @@
 """What strides and pooling put into gradients, and where the gradient is strong enough to attack."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from audioup.overlap import count
 CROPS, SIDE = 48, 128
 BLUR = torch.tensor([1.0, 2.0, 1.0]) / 4
 DRAWS = 2000  # of the bootstrap
+CRITICS = {"none": "discriminator, stride 2", "unstrided": "discriminator, stride 1"}  # trained with these generators
 
 
 def all_ones() -> list[float]:
@@ -45,24 +47,25 @@ def strided(context: Context, limits: Mapping[str, float]) -> Outcome:
         "classifier": measure_gradient(gradient, STRIDES),
         "classifier's power": measure_gradient(gradient.double().square().sum(1, keepdim=True), STRIDES),
     }
-    energies: dict[str, float] = {}
-    for kind, name in (("none", "discriminator, stride 2"), ("unstrided", "discriminator, stride 1")):
-        ganruns.trained(context, kind)
-        critic = ganruns.discriminator(context, kind, 0)
-        strides = [layer.stride for layer in critic.modules() if isinstance(layer, nn.Conv2d)]
-        patches = real_patches(context, 16 if context.quick else 32, 512)
-        reports[name] = gradient_tones(critic, patches, [(a, b) for a, b in strides])
-        energies[name] = checkerboard_energy(_gradient(critic, patches), 2).mean().item()
-    measured = {name: _lines(report) for name, report in reports.items()}
+    measured = {name: [_lines(report)] for name, report in reports.items()}
+    energies: dict[str, list[float]] = {}
+    patches = real_patches(context, context.size, 512)
+    for kind, name in CRITICS.items():
+        critics = [ganruns.discriminator(context, kind, seed) for seed in range(len(ganruns.trained(context, kind)))]
+        measured[name] = [_lines(gradient_tones(critic, patches, _strides(critic))) for critic in critics]
+        energies[name] = [checkerboard_energy(_gradient(critic, patches), 2).mean().item() for critic in critics]
     return Outcome(
         {"all ones": exact, "likeliest classes": seen, "lines": measured, "E2 of the gradients": energies},
         {"all ones: 1 1 2 1 2 ... 2 1 1": exact == count(8, 3, 2).tolist()}
-        | {f"{name}: lines at stride harmonics": row["detected"] > 0 for name, row in measured.items()},
+        | {
+            f"{name}: lines at stride harmonics": all(row["detected"] > 0 for row in rows)
+            for name, rows in measured.items()
+        },
         f"{' '.join(f'{value:g}' for value in exact)}; "
         + "; ".join(
-            f"{name}: {row['detected']} of {row['lines']} harmonics, strongest {row['level_db']:.1f} dB at "
-            f"{row['frequency']}"
-            for name, row in measured.items()
+            f"{name}: {_each(rows, 'detected')} of {rows[0]['lines']} harmonics, strongest "
+            f"{_each(rows, 'level_db', '.1f')} dB at {_each(rows, 'frequency')}"
+            for name, rows in measured.items()
         ),
     )
 
@@ -114,30 +117,48 @@ def concentration(context: Context, limits: Mapping[str, float]) -> Outcome:
     def loss(y: Tensor) -> Tensor:
         return F.cross_entropy(y, y.detach().argmax(1), reduction="sum")
 
-    gradients = {"classifier": _gradient(nn.Sequential(_Normalised(), classifier()), photographs, loss)}
-    for kind, name in (("none", "discriminator, stride 2"), ("unstrided", "discriminator, stride 1")):
-        reports = ganruns.trained(context, kind)
-        patches = real_patches(context, 16 if context.quick else 32, 256)
-        each = [_gradient(ganruns.discriminator(context, kind, seed), patches) for seed in range(len(reports))]
-        # Every network counts as much as any other.
-        gradients[name] = torch.cat([g / g.square().mean().sqrt() for g in each])
+    shares = {"classifier": [phase_shares(_gradient(nn.Sequential(_Normalised(), classifier()), photographs, loss))]}
+    patches = real_patches(context, context.size, 256)
+    for kind, name in CRITICS.items():
+        critics = [ganruns.discriminator(context, kind, seed) for seed in range(len(ganruns.trained(context, kind)))]
+        shares[name] = [phase_shares(_gradient(critic, patches)) for critic in critics]
     measured: dict[str, Any] = {}
-    for name, gradient in gradients.items():
-        shares = phase_shares(gradient)
-        measured[name] = {"shares": shares.mean(0).tolist(), "interval": _interval(shares)}
+    for name, rows in shares.items():
+        means = torch.stack([row.mean(0) for row in rows])  # every network counts as much as any other
+        measured[name] = {
+            "shares": means.mean(0).tolist(),
+            "of each network": means.tolist(),
+            "interval of each network over examples": [_interval(row) for row in rows],
+        }
+        if len(rows) > 1:
+            measured[name]["ratio and interval over networks"] = phase_ratio(means)
+    over_networks = measured[CRITICS["none"]]["ratio and interval over networks"]
     return Outcome(
         measured,
         {
-            f"{name}: uneven": row["interval"][0] > limits["uneven"]
+            f"{name}: every network uneven": min(low for low, _ in row["interval of each network over examples"])
+            > limits["uneven"]
             for name, row in measured.items()
-            if name != "discriminator, stride 1"
-        },
-        "; ".join(
-            f"{name}: " + ", ".join(f"{100 * share:.1f}" for share in row["shares"]) + " %, largest over smallest "
-            f"{row['interval'][0]:.2f} to {row['interval'][1]:.2f}"
-            for name, row in measured.items()
-        ),
+            if name != CRITICS["unstrided"]
+        }
+        | {f"{CRITICS['none']}: uneven over networks": over_networks[1] > limits["uneven"]},
+        "; ".join(f"{name}: {_phases(row)}" for name, row in measured.items()),
     )
+
+
+def phase_ratio(shares: Tensor) -> tuple[float, float, float]:
+    """Return the largest phase over the smallest, as ordered by the mean of all networks, and its 95 % interval.
+
+    Args:
+        shares: A row for each network; each is one observation of Student's interval of the logarithm.
+    """
+    from scipy import stats
+
+    mean = shares.mean(0)
+    logarithms = (shares[:, mean.argmax()] / shares[:, mean.argmin()]).log()
+    centre, error = logarithms.mean().item(), logarithms.std().item() / len(shares) ** 0.5
+    half = stats.t.ppf(0.975, len(shares) - 1) * error
+    return math.exp(centre), math.exp(centre - half), math.exp(centre + half)
 
 
 def phase_shares(gradient: Tensor, stride: int = 2) -> Tensor:
@@ -148,6 +169,16 @@ def phase_shares(gradient: Tensor, stride: int = 2) -> Tensor:
     power = gradient.double().square().sum(1).unflatten(2, (-1, stride)).unflatten(1, (-1, stride)).sum((1, 3))
     power = power.flatten(1)
     return power / power.sum() * len(power)
+
+
+def _phases(row: dict[str, Any]) -> str:
+    each = row["interval of each network over examples"]
+    words = ", ".join(f"{100 * share:.1f}" for share in row["shares"]) + " %, largest over smallest "
+    words += ", ".join(f"{low:.2f} to {high:.2f}" for low, high in each)
+    if len(each) == 1:
+        return words
+    ratio, low, high = row["ratio and interval over networks"]
+    return f"{words}; of the same phases {ratio:.2f} ({low:.2f} to {high:.2f} over {len(each)} networks)"
 
 
 def max_pool(x: Tensor) -> Tensor:
@@ -189,6 +220,14 @@ def _gradient(network: nn.Module, images: Tensor, objective: Callable[[Tensor], 
     x = images.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(objective(network(x)), x)
     return gradient
+
+
+def _strides(network: nn.Module) -> list[tuple[int, int]]:
+    return [(layer.stride[0], layer.stride[1]) for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+
+
+def _each(rows: Sequence[Mapping[str, Any]], key: str, form: str = "") -> str:
+    return ", ".join(format(row[key], form) for row in rows)
 
 
 def _lines(report: GradientReport) -> dict[str, Any]:

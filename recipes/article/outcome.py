@@ -2,8 +2,11 @@
 
 import dataclasses
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from gan.data import Patches, photographs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +24,16 @@ class Context:
     quick: bool = False
     data: str = "photos"
     accelerator: str = "auto"
+
+    @property
+    def size(self) -> int:
+        """Samples along a side of what the GANs make."""
+        return 16 if self.quick else 32
+
+    @cached_property
+    def photographs(self) -> str:
+        """The fingerprint of the photographs that are large enough for the GANs, read once."""
+        return Patches(photographs(self.data, self.size), self.size).fingerprint()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -108,7 +108,7 @@ def damped(context: Context, limits: Mapping[str, float]) -> Outcome:
             f"box of {n}: {a:g}, {b:g}": max(abs(found[n][0] - a), abs(found[n][1] - b)) < limits["error"]
             for n, (a, b) in expected.items()
         }
-        | {"learned kernels leak": leaks > limits["leaks"]},
+        | {"random kernels leak": leaks > limits["leaks"]},
         "; ".join(f"{n} ({a:.3f}, {b:.3f})" for n, (a, b) in found.items())
         + f"; of random kernels of 4 taps {100 * leaks:.1f} % leave a line over 1 % of the constant",
     )

@@ -1,6 +1,5 @@
 """Style transfer by a small feed-forward network, its two upsampling layers deconvolutions or resize-convolutions."""
 
-import json
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from train_gan import write_json
 from vocoder.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 
 from article.draw import draw_dots
+from article.earlier import load_finished, read_result, refuse_others
 from article.outcome import Context, Outcome
 from article.pretrained import Features
 from audioup import checkerboard_energy
@@ -32,6 +32,7 @@ WIDTH = 16
 RATE = 1e-3
 CONTENT_BLOCK, STYLE_BLOCKS = 2, (0, 2, 4, 7)
 STYLE_WEIGHT = 2.0
+REPORT = {"loss": float, "E2": float, "E4": float, "content": dict}
 
 
 class Residual(nn.Module):
@@ -122,7 +123,7 @@ def transfer(context: Context, limits: Mapping[str, float]) -> Outcome:
     rows = [patches]
     for kind in KINDS:
         with torch.no_grad():
-            rows.append(_open(context.folder / "style" / f"{kind}-0", kind)[0](patches))
+            rows.append(_finished(context, kind)(patches))
     middle = slice(TEST_SIDE // 4, 3 * TEST_SIDE // 4)  # a quarter, large enough to see every sample
     write_png(grid(torch.cat(rows)[..., middle, middle], SHOWN, zoom=3), context.folder / "style-images.png")
     deconvolution, resize = KINDS.values()
@@ -149,15 +150,21 @@ def transfer(context: Context, limits: Mapping[str, float]) -> Outcome:
     )
 
 
+def _identity(context: Context) -> dict[str, Any]:
+    # What a run must have in common with one that it goes on from.
+    steps = QUICK_STEPS if context.quick else STEPS
+    return {"steps": steps, "data": context.data, "photographs": context.photographs}
+
+
 def _trained(context: Context, kind: str, seed: int) -> dict[str, Any]:
     folder = context.folder / "style" / f"{kind}-{seed}"
-    steps = QUICK_STEPS if context.quick else STEPS
+    identity = _identity(context)
     if (folder / "report.json").exists():
-        report: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-        if report["steps"] == steps and report["data"] == context.data:
-            return report
-        raise ValueError(f"{folder} was trained for {report['steps']} steps on {report['data']}; remove it")
-    network, step, optimizer = _open(folder, kind, seed)
+        report = read_result(folder / "report.json", REPORT)
+        refuse_others(folder, report, identity)
+        return report
+    steps = identity["steps"]
+    network, step, optimizer = _open(folder, kind, seed, identity)
     images = photographs(context.data, TEST_SIDE)
     patches = Patches(images, SIDE)
     criterion = PerceptualLoss(_style(images))
@@ -172,13 +179,13 @@ def _trained(context: Context, kind: str, seed: int) -> dict[str, Any]:
         if not loss.isfinite():
             raise FloatingPointError(f"{folder}: the loss is not finite at step {now + 1}")
         if (now + 1) % SAVE_EVERY == 0 or now + 1 == steps:
-            save_checkpoint(folder, now + 1, {"network": network.state_dict()}, {"optimizer": optimizer.state_dict()})
+            state = {"optimizer": optimizer.state_dict(), "run": identity}
+            save_checkpoint(folder, now + 1, {"network": network.state_dict()}, state)
     tests = _test_patches(context)
     with torch.no_grad():
         made, value = network(tests), float(criterion(network(tests), tests))
     report = {
-        "steps": steps,
-        "data": context.data,
+        **identity,
         "loss": value,
         **{f"E{period}": checkerboard_energy(made, period).mean().item() for period in (2, 4)},
         "content": {f"E{period}": checkerboard_energy(tests, period).mean().item() for period in (2, 4)},
@@ -187,7 +194,9 @@ def _trained(context: Context, kind: str, seed: int) -> dict[str, Any]:
     return report
 
 
-def _open(folder: Path, kind: str, seed: int = 0) -> tuple[TransferNetwork, int, torch.optim.Optimizer]:
+def _open(
+    folder: Path, kind: str, seed: int, identity: dict[str, Any]
+) -> tuple[TransferNetwork, int, torch.optim.Optimizer]:
     torch.manual_seed(seed)
     network = TransferNetwork(kind)
     optimizer = torch.optim.Adam(network.parameters(), RATE)
@@ -195,9 +204,16 @@ def _open(folder: Path, kind: str, seed: int = 0) -> tuple[TransferNetwork, int,
     if not saved:
         return network, 0, optimizer
     weights, state = load_checkpoint(saved[-1], ("network",))
+    refuse_others(folder, state.get("run", {}), identity)
     network.load_state_dict(weights["network"])
     optimizer.load_state_dict(state["optimizer"])
     return network, state["step"], optimizer
+
+
+def _finished(context: Context, kind: str) -> TransferNetwork:
+    network = TransferNetwork(kind)
+    load_finished(network, "network", _identity(context)["steps"], context.folder / "style" / f"{kind}-0")
+    return network
 
 
 def _style(images: list[Tensor]) -> Tensor:

@@ -1,7 +1,9 @@
 """Patches of photographs: two that come with scikit-learn, or a folder of your own."""
 
 import hashlib
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from torch import Tensor
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 SHRINK = 2  # photographs are halved, which takes JPEG's noise away and puts more into a patch
 MOST_PHOTOGRAPHS = 2000
+MOST_PIXELS = 2**26  # of one image; as float32 they take 0.8 GB before they are halved
 
 
 def photographs(data: str, least: int) -> list[Tensor]:
@@ -18,19 +21,20 @@ def photographs(data: str, least: int) -> list[Tensor]:
 
     Args:
         data: ``photos`` for the two of scikit-learn, or a folder, with or without a folder for each class.
-        least: Samples that both sides must have after halving; smaller ones are left out.
+        least: Samples that both sides must have after halving; smaller ones are left out, and named.
 
     Raises:
-        ValueError: If the folder does not exist, holds no image that is large enough, or one cannot be read.
+        ValueError: If the folder does not exist, holds none that is large enough, or one is too large or unreadable.
     """
     if data == "photos":
         from sklearn.datasets import load_sample_images
 
-        arrays: Sequence[np.ndarray] = load_sample_images().images
+        arrays: Iterable[np.ndarray] = load_sample_images().images
     else:
-        arrays = [_read(path) for path in _files(Path(data).expanduser())]
-    halves = [_halve(array) for array in arrays]
-    kept = [image for image in halves if min(image.shape[1:]) >= least]
+        arrays = (
+            array for path in _files(Path(data).expanduser()) if (array := _read(path, least * SHRINK)) is not None
+        )
+    kept = [_halve(array) for array in arrays if min(array.shape[:2]) >= least * SHRINK]
     if not kept:
         raise ValueError(f"{data}: no image has {least * SHRINK} samples or more along both sides")
     return kept
@@ -76,16 +80,31 @@ def _files(folder: Path) -> list[Path]:
     return found
 
 
-def _read(path: Path) -> np.ndarray:
+def _read(path: Path, least: int) -> np.ndarray | None:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the bound here is lower, and holds
+            opened = Image.open(path)  # reads the header only
+        with opened as image:
+            width, height = image.size
+            if width * height > MOST_PIXELS:
+                raise ValueError(f"{path} has {width} x {height} pixels; at most {MOST_PIXELS} are read")
+            if min(width, height) < least:
+                _leave_out(f"{path}, {width} x {height}: not {least} samples or more along both sides")
+                return None
             return np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} cannot be read as an image: {error}") from error
 
 
+@cache  # photographs are read for several claims, and named once
+def _leave_out(what: str) -> None:
+    print(f"left out: {what}")
+
+
 def _halve(array: np.ndarray) -> Tensor:
-    image = torch.tensor(array).permute(2, 0, 1).float() / 127.5 - 1
+    # In place: of an image at the bound every copy is large.
+    image = torch.tensor(array).permute(2, 0, 1).float().div_(127.5).sub_(1)
     return torch.nn.functional.avg_pool2d(image, SHRINK)

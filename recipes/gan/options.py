@@ -70,6 +70,14 @@ def check(options: Options) -> None:
         raise ValueError(f"--seed must be at least 0 and below 2**32, got {options.seed}")
     if options.name in ("", ".", "..") or Path(options.name).name != options.name:
         raise ValueError(f"--name must be a plain folder name, got {options.name!r}")
+    check_folder(options.out / options.name)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise `ValueError` if a file stands where a folder of results has to be."""
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise ValueError(f"--out must be a folder, got {place}")
 
 
 def plain(options: Options) -> dict[str, Any]:
