@@ -56,7 +56,7 @@ def test_a_transfer_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(style, "QUICK_STEPS", 1)
     style._trained(Context(tmp_path / "parts", quick=True), "transposed", 0)
     monkeypatch.setattr(style, "QUICK_STEPS", 2)
-    with pytest.raises(ValueError, match="was trained for 1 steps"):
+    with pytest.raises(ValueError, match=r"was trained with other options .steps: 1 then, 2 now"):
         style._trained(Context(tmp_path / "parts", quick=True), "transposed", 0)
     (tmp_path / "parts" / "style" / "transposed-0" / "report.json").unlink()
     parts = style._trained(Context(tmp_path / "parts", quick=True), "transposed", 0)
