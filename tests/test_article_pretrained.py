@@ -53,11 +53,20 @@ def test_a_transfer_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest
         monkeypatch.setattr(style, name, value)
     monkeypatch.setattr(style, "QUICK_STEPS", 2)
     whole = style._trained(Context(tmp_path / "whole", quick=True), "transposed", 0)
-    monkeypatch.setattr(style, "QUICK_STEPS", 1)
-    style._trained(Context(tmp_path / "parts", quick=True), "transposed", 0)
-    monkeypatch.setattr(style, "QUICK_STEPS", 2)
-    with pytest.raises(ValueError, match=r"was trained with other options .steps: 1 then, 2 now"):
-        style._trained(Context(tmp_path / "parts", quick=True), "transposed", 0)
-    (tmp_path / "parts" / "style" / "transposed-0" / "report.json").unlink()
-    parts = style._trained(Context(tmp_path / "parts", quick=True), "transposed", 0)
+    save = style.save_checkpoint
+
+    def interrupted(*given):
+        save(*given)
+        raise KeyboardInterrupt
+
+    context = Context(tmp_path / "parts", quick=True)
+    monkeypatch.setattr(style, "save_checkpoint", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        style._trained(context, "transposed", 0)
+    assert [path.name for path in (tmp_path / "parts" / "style" / "transposed-0").iterdir()] == ["step-000001"]
+    monkeypatch.setattr(style, "save_checkpoint", save)
+    parts = style._trained(context, "transposed", 0)
     assert parts == whole
+    monkeypatch.setattr(style, "QUICK_STEPS", 3)
+    with pytest.raises(ValueError, match=r"was trained with other options .steps: 2 then, 3 now"):
+        style._trained(context, "transposed", 0)
