@@ -22,9 +22,10 @@ import tyro
 from train_vocoder import make_fabric, prepare_folder, train
 from vocoder.checkpoint import load_checkpoint
 from vocoder.data import open_corpus
+from vocoder.levels import strongest_line
 from vocoder.model import UPSAMPLERS, Generator
 from vocoder.options import Settings, resolve
-from vocoder.report import check_readable, strongest_line, write_report
+from vocoder.report import check_readable, write_report
 from vocoder.runs import Run, open_run
 from vocoder.segments import Segments
 from vocoder.trainer import Trainer

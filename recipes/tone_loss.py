@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import train_vocoder
 import tyro
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from vocoder.report import strongest_line
+from vocoder.levels import levels
+from vocoder.once import train_once
 
 from audioup.table import table as aligned
 
@@ -58,8 +58,6 @@ class Options:
 
 def train(options: Options, upsampler: str, weight: float) -> dict[str, Any]:
     """Train one vocoder, or go on with it, or find it done; return its report."""
-    name = f"{upsampler}-{weight:g}"
-    folder = options.out / name
     given = {
         **{key: getattr(options, key) for key in ("data", "steps", "segment_size", "seed")},
         "warmup_steps": options.steps,
@@ -68,25 +66,8 @@ def train(options: Options, upsampler: str, weight: float) -> dict[str, Any]:
     }
     if options.batch_size is not None:
         given["batch_size"] = options.batch_size
-    if not (folder / "report.json").exists():
-        free = {key: getattr(options, key) for key in ("out", "cache", "test_clips", "accelerator")}
-        words = [
-            word
-            for key, value in {"name": name, **free, **given}.items()
-            for word in (f"--{key.replace('_', '-')}", str(value))
-        ]
-        status = train_vocoder.main([*words, *["--resume"] * (folder / "config.json").exists()])
-        if status == 130:
-            raise KeyboardInterrupt
-        if status:
-            raise ValueError(f"{folder} was not trained")
-    report: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    differing = [
-        f"{key}: {report.get(key)!r}, not {value!r}" for key, value in given.items() if report.get(key) != value
-    ]
-    if differing:
-        raise ValueError(f"{folder} was trained with other options ({'; '.join(differing)})")
-    return report
+    free = {key: getattr(options, key) for key in ("cache", "test_clips", "accelerator")}
+    return train_once(options.out / f"{upsampler}-{weight:g}", given, free)
 
 
 def summary(report: dict[str, Any]) -> dict[str, Any]:
@@ -97,26 +78,6 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
         **{key: report["metrics"][key] for key in ("mel_l1", "multi_resolution_stft", "stoi")},
         "training_s": report["training_s"],
         "lines": {signal: levels(report["tones"][signal]) for signal in SIGNALS},
-    }
-
-
-def levels(tone: dict[str, Any]) -> dict[str, float | None]:
-    """Return of a tone report, in dBFS, what is compared.
-
-    Args:
-        tone: As `audioup.ToneReport.to_dict` gives it.
-
-    Returns:
-        ``strongest_dbfs`` and ``strongest_hz`` of the strongest line that was detected, or None; ``bound_dbfs``, the
-        highest end of any line's interval, and ``total_dbfs``, the root sum of squares of all lines, detected or not;
-        None where nothing could be tested.
-    """
-    strongest, lines = strongest_line(tone), tone["lines"]
-    return {
-        "strongest_dbfs": strongest["level_dbfs"] if strongest else None,
-        "strongest_hz": strongest["frequency_hz"] if strongest else None,
-        "bound_dbfs": max((line["interval_dbfs"][1] for line in lines), default=None),
-        "total_dbfs": 10 * math.log10(sum(10 ** (line["level_dbfs"] / 10) for line in lines)) if lines else None,
     }
 
 

@@ -9,6 +9,7 @@ With no options: speech is synthesised by eSpeak NG, a tiny generator is trained
 
 import hashlib
 import json
+import math
 import os
 import platform
 import sys
@@ -74,6 +75,9 @@ def validate(trainer: Trainer, corpus: Corpus, writer: SummaryWriter) -> None:
         if line.detected:
             writer.add_scalar(f"tones_dbfs/{line.frequency_hz:.1f}_hz", line.level_dbfs, trainer.step)
     strongest = tones.strongest
+    if tones.lines:
+        power = sum(10 ** (line.level_dbfs / 10) for line in tones.lines)
+        writer.add_scalar("validation/total_tones_dbfs", 10 * math.log10(power), trainer.step)
     writer.add_scalar("validation/tones_detected", sum(line.detected for line in tones.lines), trainer.step)
     if strongest:
         writer.add_scalar("validation/strongest_tone_dbfs", strongest.level_dbfs, trainer.step)

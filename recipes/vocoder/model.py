@@ -22,15 +22,21 @@ ACTIVATIONS = ("leaky_relu", "snake", "snakebeta")
 
 # One word swaps the family. Kernel sizes are those in use: twice the stride for transposed convolutions; the resize
 # kernel of stride + 1 taps gives nearest-neighbour resizing that very composite length. An order p takes p (stride - 1)
-# taps' freedom, so a regular kernel is p strides longer, which leaves it p more free taps than the free one.
+# taps' freedom, so a regular kernel is p strides longer, which leaves it p more free taps than the free one. "partial"
+# overlaps unevenly, 2:1 (Pons et al.); "default" is torch's initialisation instead of ICNR.
 UPSAMPLERS: dict[str, Callable[[int, int, int], UpsamplingLayer1d]] = {
     "transposed": lambda i, o, s: weight_norm(TransposedConv1d(i, o, 2 * s, s)),
+    "transposed-partial": lambda i, o, s: weight_norm(TransposedConv1d(i, o, 3 * s // 2, s)),
     "subpixel": lambda i, o, s: weight_norm(SubPixelConv1d(i, o, 3, s)),
+    "subpixel-default": lambda i, o, s: weight_norm(SubPixelConv1d(i, o, 3, s, init="default")),
     "resize-nearest": lambda i, o, s: weight_norm(ResizeConv1d(i, o, s + 1, s, mode="nearest")),
     "resize-linear": lambda i, o, s: weight_norm(ResizeConv1d(i, o, s + 1, s, mode="linear")),
     "resize-cubic": lambda i, o, s: weight_norm(ResizeConv1d(i, o, s + 1, s, mode="cubic")),
     "resize-sinc": lambda i, o, s: weight_norm(ResizeConv1d(i, o, s + 1, s, mode="sinc")),
+    "regular-1-short": lambda i, o, s: regular(weight_norm(TransposedConv1d(i, o, 2 * s, s)), order=1),
+    "regular-2-short": lambda i, o, s: regular(weight_norm(TransposedConv1d(i, o, 3 * s, s)), order=2),
     "regular-1": lambda i, o, s: regular(weight_norm(TransposedConv1d(i, o, 3 * s, s)), order=1),
+    "regular-1-projected": lambda i, o, s: regular(weight_norm(TransposedConv1d(i, o, 3 * s, s)), 1, init="project"),
     "regular-2": lambda i, o, s: regular(weight_norm(TransposedConv1d(i, o, 4 * s, s)), order=2),
 }
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 
+from vocoder.model import GeneratorShape
 from vocoder.presets import PRESETS
 
 SMOOTH = ("resize-linear", "resize-cubic", "resize-sinc")
@@ -27,12 +28,17 @@ class Options:
     """espeak (synthesised on the spot), ljspeech, vctk, libritts (downloaded), or a folder of recordings."""
     upsampler: Literal[
         "transposed",
+        "transposed-partial",
         "subpixel",
+        "subpixel-default",
         "resize-nearest",
         "resize-linear",
         "resize-cubic",
         "resize-sinc",
+        "regular-1-short",
+        "regular-2-short",
         "regular-1",
+        "regular-1-projected",
         "regular-2",
     ] = "transposed"
     """The layer of every upsampling stage."""
@@ -48,6 +54,8 @@ class Options:
     """Samples a segment."""
     learning_rate: float | None = None
     """AdamW's, at the start; by default the preset's."""
+    activation: Literal["leaky_relu", "snake", "snakebeta"] = "leaky_relu"
+    """leaky_relu is HiFi-GAN's; snake and snakebeta are BigVGAN's, at twice the sample rate against aliasing."""
     noise: float | None = None
     """Standard deviation, at the start, of the noise that excites every stage; 0 is HiFi-GAN as published. By default
     0.1 for resize-linear, -cubic and -sinc, which leave later stages no highs to shape, and 0 for the others."""
@@ -101,7 +109,8 @@ def begun_with(options: Options) -> Options:
     if not config.exists():
         raise ValueError(f"--resume: {config.parent} holds no run")
     try:
-        saved = {"tone_loss": 0.0, **json.loads(config.read_text(encoding="utf-8"))["options"]}  # the latest option
+        latest = {"tone_loss": 0.0, "activation": "leaky_relu"}  # options that earlier runs did not have
+        saved = {**latest, **json.loads(config.read_text(encoding="utf-8"))["options"]}
         differing = {key: value for key, value in plain(options).items() if value != plain(Options())[key]}
         refused = [
             f"{key}: {saved[key]!r} then, {value!r} now"
@@ -150,6 +159,11 @@ def resolve(options: Options, device: torch.device) -> Settings:
     if settings.name in ("", ".", "..") or Path(settings.name).name != settings.name:
         raise ValueError(f"--name must be a plain folder name, got {settings.name!r}")
     return settings
+
+
+def generator_shape(options: Settings) -> GeneratorShape:
+    """Return the sizes of the generator that is trained."""
+    return dataclasses.replace(PRESETS[options.preset].generator, activation=options.activation)
 
 
 def plain(options: Options) -> dict[str, Any]:

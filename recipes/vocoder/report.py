@@ -18,6 +18,7 @@ from audioup import ToneReport, measure_tones, regularity_order, tonal_fraction
 from audioup.layer import UpsamplingLayer1d
 from audioup.plot import Panel, plot_tones
 from vocoder.data import Clip, Corpus, UnreadableClip, load_clip
+from vocoder.levels import strongest_line
 from vocoder.mel import LogMel
 from vocoder.model import Generator
 
@@ -136,11 +137,6 @@ def format_report(report: dict[str, Any]) -> str:
         verdict = "" if strongest else tone["verdict"]
         rows.append(f"  {name:18} {where:26} {verdict:22} {found:3} of {len(tone['lines']):3}  {decoys}")
     return "\n".join(rows)
-
-
-def strongest_line(tone: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the strongest line that was detected, of a tone report as a dictionary, or None."""
-    return max((line for line in tone["lines"] if line["detected"]), key=lambda line: line["level_dbfs"], default=None)
 
 
 def describe_upsamplers(generator: Generator) -> list[dict[str, Any]]:

@@ -9,8 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from vocoder.checkpoint import checkpoints, in_one_line, load_checkpoint, misfit, steps_done
 from vocoder.mel import LogMel, input_mel
 from vocoder.model import Generator
-from vocoder.options import Settings
-from vocoder.presets import PRESETS
+from vocoder.options import Settings, generator_shape
 
 HIGHEST_RATE = 1_000_000  # Hz; the mel of more would fill the memory
 
@@ -54,7 +53,7 @@ def open_run(folder: Path) -> Run:
         options, sample_rate = _settings(content["options"]), content["sample_rate"]
         if type(sample_rate) is not int or not 0 < sample_rate <= HIGHEST_RATE:
             raise ValueError(f"sample_rate must be an integer from 1 to {HIGHEST_RATE}, got {sample_rate!r}")
-        shape = PRESETS[options.preset].generator
+        shape = generator_shape(options)
         mel = input_mel(sample_rate, shape.hop_length)
         generator = Generator(mel.mel.n_mels, shape, options.upsampler, options.noise)
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:

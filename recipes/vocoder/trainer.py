@@ -25,7 +25,7 @@ from vocoder.losses import (
 )
 from vocoder.mel import input_mel
 from vocoder.model import Generator
-from vocoder.options import Settings
+from vocoder.options import Settings, generator_shape
 from vocoder.presets import PRESETS
 
 
@@ -34,13 +34,14 @@ class Trainer:
 
     def __init__(self, options: Settings, fabric: Fabric, sample_rate: int) -> None:
         self.preset = preset = PRESETS[options.preset]
+        shape = generator_shape(options)
         self.options, self.fabric, self.sample_rate = options, fabric, sample_rate
         fabric.seed_everything(options.seed, workers=False, verbose=False)
         self.mel = input_mel(sample_rate, preset.generator.hop_length).to(fabric.device)
         self.reconstruction = ReconstructionLoss(sample_rate, preset.generator.hop_length).to(fabric.device)
         self.tone_loss = StrideToneLoss(preset.generator.strides).to(fabric.device)
         self.monitor = ToneMonitor(preset.generator.strides, sample_rate).to(fabric.device)
-        self.generator_network = Generator(self.mel.mel.n_mels, preset.generator, options.upsampler, options.noise)
+        self.generator_network = Generator(self.mel.mel.n_mels, shape, options.upsampler, options.noise)
         self.networks: dict[str, torch.nn.Module] = {
             "generator": self.generator_network,
             "discriminators": Discriminators(preset.discriminators),

@@ -1,0 +1,1 @@
+"""The controlled comparison of upsamplers: what is compared, what is measured, how it is shown."""

@@ -1,0 +1,304 @@
+"""The comparison of upsamplers: its metrics, its goal, its bookkeeping."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import compare_upsamplers
+import comparison.phases
+import numpy as np
+import pytest
+import torch
+from comparison.curves import read_curves
+from comparison.goal import judge
+from comparison.lines import in_brief, other_inputs
+from comparison.measuring import write_json
+from comparison.phases import Phase, phases_of
+from comparison.quality import Quality, compare_voices, find_voice, means, mel_cepstral_distortion
+from comparison.speeds import count_multiply_adds
+from comparison.tables import blocks, markdown, text
+from comparison.variants import BASELINE, OURS, VARIANTS
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+from vocoder.model import Generator
+from vocoder.options import Options
+from vocoder.presets import PRESETS
+
+from audioup import measure_tones
+
+# --- quality ---
+
+
+def voiced(seconds: float, hz: float = 150.0) -> np.ndarray:
+    """Return a buzz of 20 partials at 16 kHz."""
+    n = np.arange(int(16000 * seconds))
+    return 0.1 * sum(np.sin(2 * np.pi * k * hz / 16000 * n) / k for k in range(1, 21))
+
+
+@pytest.mark.parametrize("m", [1, 5, 13])
+def test_mcd_is_the_rms_of_a_ripple_in_db(m):
+    bands = np.arange(80)
+    ripple = 0.3 * np.cos(np.pi * m * (bands + 0.5) / 80)[:, None] * np.ones(7)
+    expected = 20 / math.log(10) * 0.3 / math.sqrt(2)
+    assert mel_cepstral_distortion(np.zeros((80, 7)), ripple) == pytest.approx(expected, rel=1e-12)
+
+
+def test_mcd_leaves_out_level_and_fine_ripple():
+    bands = np.arange(80)[:, None]
+    assert mel_cepstral_distortion(np.zeros((80, 3)), np.full((80, 3), 2.0)) == pytest.approx(0, abs=1e-12)
+    fine = np.cos(np.pi * 14 * (bands + 0.5) / 80)
+    assert mel_cepstral_distortion(np.zeros((80, 1)), fine) == pytest.approx(0, abs=1e-12)
+
+
+def test_voices_are_compared_frame_by_frame():
+    real = np.array([0.9, 0.9, 0.1, 0.1]), np.array([True, True, False, False])
+    other = np.array([0.9, 0.1, 0.1, 0.1]), np.array([True, False, False, True])
+    found = compare_voices(real, other)
+    assert found["periodicity_error"] == pytest.approx(0.4)
+    assert found["voicing_f1"] == pytest.approx(0.5)  # 1 hit, 1 miss, 1 false alarm
+    unvoiced = np.zeros(4), np.zeros(4, bool)
+    assert math.isnan(compare_voices(unvoiced, unvoiced)["voicing_f1"])
+
+
+def test_a_buzz_is_voiced_and_its_absence_is_not():
+    breath = 0.003 * np.random.default_rng(0).standard_normal(8000)
+    sound = np.concatenate([voiced(0.5) + breath, np.zeros(8000)])
+    periodicity, is_voiced = find_voice(sound, "tiny")
+    assert len(periodicity) == 1 + (16000 - 1024) // 160
+    assert is_voiced[:40].all()
+    assert not is_voiced[-30:].any()
+    assert (periodicity[-30:] == 0).all()
+
+
+def test_a_recording_is_as_good_as_itself():
+    rng = np.random.default_rng(0)
+    envelope = np.sin(np.pi * np.arange(32000) / 4000) ** 2
+    sound = torch.from_numpy(voiced(2.0) * envelope + 0.003 * rng.standard_normal(32000)).float()
+    quality = Quality(16000, 256, "tiny")
+    same = quality.clip("a", sound, sound)
+    assert same["mel_l1"] == same["mcd_db"] == same["periodicity_error"] == 0
+    assert same["multi_resolution_stft"] == pytest.approx(0, abs=1e-6)
+    assert same["stoi"] == pytest.approx(1, abs=1e-6)
+    assert same["voicing_f1"] == 1
+    assert same["pesq_wb"] == pytest.approx(4.64, abs=0.01)
+    assert same["visqol"] > 4
+    noisy = quality.clip("a", sound, sound + 0.05 * torch.randn(32000, generator=torch.Generator().manual_seed(0)))
+    assert noisy["pesq_wb"] < 2.5
+    assert noisy["visqol"] < same["visqol"] - 0.5
+    assert noisy["mcd_db"] > 3
+    assert quality.alone(sound) == {key: same[key] for key in same if key.startswith("dnsmos")}
+
+
+def test_means_leave_out_what_is_not_defined():
+    nan = float("nan")
+    found = means([{"a": 1.0, "b": nan}, {"a": 3.0, "b": 5.0}])
+    assert found == {"a": 2.0, "b": 5.0}
+    assert math.isnan(means([{"a": nan}])["a"])
+
+
+# --- lines and the goal ---
+
+
+def test_other_inputs_are_whole_frames_and_the_same_again():
+    inputs = other_inputs(16000, 256)
+    assert list(inputs) == ["silence", "sustained notes", "drums", "white noise"]
+    assert all(len(clip) % 256 == 0 for clips in inputs.values() for clip in clips)
+    assert all(sum(map(len, clips)) >= 29.9 * 16000 for clips in inputs.values())
+    assert inputs["silence"][0].abs().max() == 0
+    again = other_inputs(16000, 256)
+    assert all(torch.equal(a, b) for name in inputs for a, b in zip(inputs[name], again[name], strict=True))
+
+
+def test_lines_in_brief():
+    rng = np.random.default_rng(0)
+    sound = 1e-3 * rng.standard_normal(48000) + 0.01 * np.sin(np.pi / 4 * np.arange(48000))
+    brief = in_brief(measure_tones(sound, 16000, (8, 8, 4)))
+    assert (brief["detected"], brief["lines"], len(brief["upper_dbfs"])) == (1, 128, 128)
+    assert brief["strongest_hz"] == 2000
+    assert -40 < brief["upper_dbfs"]["2000"] < -39.5
+    assert brief["strongest_dbfs"] == pytest.approx(-40, abs=0.05)
+
+
+def row(upper: dict[str, float], detected: int, mel_l1: float, factor: float) -> dict[str, Any]:
+    brief = {
+        "upper_dbfs": upper,
+        "detected": detected,
+        "lines": len(upper),
+        "strongest_dbfs": -40.0 if detected else None,
+        "strongest_hz": 500.0 if detected else None,
+        "bound_dbfs": max(upper.values()),
+        "total_dbfs": -39.0,
+    }
+    names = ("speech", "silence", "sustained notes", "drums", "white noise")
+    cost = {
+        "parameters": 1000,
+        "multiply_adds": 2e6,
+        "real_time_factor": factor,
+        "step_s": 0.1,
+        "adversarial_step_s": 0.5,
+    }
+    return {"lines": dict.fromkeys(names, brief), "quality": {"mel_l1": mel_l1, "pesq_wb": None}, "cost": cost}
+
+
+RECORDINGS = row({"500": -60.0, "1000": -90.0}, 0, 0.0, 0.01)
+
+
+def test_the_goal_is_met_up_to_its_limits():
+    baseline = row({"500": -20.0, "1000": -30.0}, 2, 0.5, 0.01)
+    met = judge(row({"500": -57.0, "1000": -75.0}, 0, 0.51, 0.012), baseline, RECORDINGS)
+    assert met["over_db"] == {}
+    assert met["met"] == {"level": True, "detected": True, "mel_l1": True, "real_time_factor": True}
+    missed = judge(row({"500": -56.5, "1000": -74.0}, 1, 0.511, 0.0121), baseline, RECORDINGS)
+    assert missed["over_db"] == {"500": 0.5, "1000": 1.0}
+    assert not any(missed["met"].values())
+    assert missed["mel_l1_ratio"] == pytest.approx(1.022)
+
+
+def results() -> dict[str, Any]:
+    rows = []
+    for name, detected in ((BASELINE, 2), (OURS, 0)):
+        for phase, steps in (("warm-up", 10), ("adversarial", 12)):
+            for seed in (1, 2):
+                one = row({"500": -57.0, "1000": -75.0}, detected, 0.5, 0.01)
+                one |= {"variant": name, "phase": phase, "steps": steps, "seed": seed, "seeds": 2}
+                rows.append({**one, "goal": judge(one, one, RECORDINGS), "options": {"warmup_steps": 10}})
+    return {"rows": rows, "recordings": RECORDINGS, "curves": {}, "recordings_curve": -50.0}
+
+
+def test_tables_hold_every_vocoder_of_every_phase():
+    found = dict(blocks(results()))
+    assert len(found) == 7
+    title = next(title for title in found if title.startswith("Lines") and "adversarial, 12 steps" in title)
+    assert found[title][1][:4] == ("transposed 1", "-40.0 at 500 Hz", "-39.0", "2 of 2")
+    assert found[title][3][:4] == ("ours 1", "< -57.0", "-39.0", "0 of 2")
+    assert found[title][5][0] == "recordings"
+    assert "ours 2" in text(results())
+    lines = markdown(results()).splitlines()
+    assert all(line.count("|") == lines[2].count("|") for line in lines[2:8])
+
+
+def test_pictures_are_drawn(tmp_path):
+    content = results()
+    content["curves"] = {"transposed-1": {"mel_l1": [(5, 0.7), (10, 0.5)], "total_dbfs": [(5, -30.0)]}}
+    pictures = compare_upsamplers.draw_all(content, tmp_path)
+    assert [path.name for path in pictures] == ["harmonics.png", "quality.png", "curves.png"]
+    assert all(path.stat().st_size > 10_000 for path in pictures)
+
+
+# --- bookkeeping ---
+
+
+def test_variants_are_options_of_the_training_program():
+    known = {field.name for field in dataclasses.fields(Options)}
+    for name, variant in VARIANTS.items():
+        assert variant.name == name
+        assert set(variant.options) <= known
+        assert Generator(8, PRESETS["tiny"].generator, variant.options["upsampler"])
+    assert [v.name for v in VARIANTS.values() if v.adversarial] == [
+        "transposed",
+        "resize-nearest",
+        "regular-1-projected",
+        "ours",
+    ]
+    upsampler = VARIANTS[OURS].options["upsampler"]
+    assert VARIANTS[upsampler].options == {"upsampler": upsampler}  # its own share is known
+
+
+def test_warm_up_comes_first_and_several_seeds_are_for_the_adversarial_ones():
+    keys = [phase.key for phase in phases_of(["subpixel", "ours"], (1, 2), 10, 5)]
+    assert keys == [
+        "subpixel-1-warm-up",
+        "ours-1-warm-up",
+        "ours-2-warm-up",
+        "ours-1-adversarial",
+        "ours-2-adversarial",
+    ]
+    assert [phase.final for phase in phases_of(["subpixel", "ours"], (1,), 10, 5)] == [True, False, True]
+    assert [phase.key for phase in phases_of(["ours"], (1, 2), 10, 0)] == ["ours-1-warm-up"]
+
+
+def test_multiply_adds_of_a_convolution():
+    assert count_multiply_adds(nn.Conv1d(8, 5, 7, padding="same"), 8) == 8 * 5 * 7
+    assert count_multiply_adds(nn.ConvTranspose1d(8, 5, 16, 8), 8) == 8 * 5 * 16
+
+
+def test_curves_keep_the_last_value_of_a_step(tmp_path):
+    for values in ((1.0, 2.0), (3.0,)):
+        writer = SummaryWriter(str(tmp_path / "tensorboard"))
+        for step, value in enumerate(values, 1):
+            writer.add_scalar("validation/mel_l1", value, step if len(values) > 1 else 2)
+        writer.close()
+    assert read_curves(tmp_path) == {"mel_l1": [(1, 1.0), (2, 3.0)]}
+
+
+def test_json_is_whole_and_holds_no_nan(tmp_path):
+    write_json(tmp_path / "a" / "b.json", {"x": [float("nan"), 1.0], "y": (2,)})
+    assert json.loads((tmp_path / "a" / "b.json").read_text()) == {"x": [None, 1.0], "y": [2]}
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.json"]
+
+
+class Training:
+    """Stands in for a training: writes a checkpoint."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def __call__(self, folder: Path, given: dict[str, Any], free: dict[str, Any]) -> dict[str, Any]:
+        self.steps.append(given["steps"])
+        checkpoint = folder / "checkpoints" / f"step-{given['steps']:06d}"
+        checkpoint.mkdir(parents=True)
+        save_file({"a": torch.full((2,), float(given["steps"]))}, checkpoint / "generator.safetensors")
+        return {"training_s": 1.0, "device": "cpu", "threads": 1, "sample_rate": 16000, "clips": {}}
+
+
+def test_a_phase_is_trained_once_and_its_weights_stay(tmp_path, monkeypatch):
+    training = Training()
+    monkeypatch.setattr(comparison.phases, "train_once", training)
+
+    class Opened:
+        def __init__(self, folder: Path) -> None:
+            self.checkpoint = sorted((folder / "checkpoints").iterdir())[-1]
+
+    monkeypatch.setattr(comparison.phases, "open_run", Opened)
+    warm, adversarial = phases_of(["ours"], (1,), 10, 5)
+    for _ in range(2):
+        for phase in (warm, adversarial):
+            phase.train(tmp_path, {"data": "x"}, {})
+    assert training.steps == [10, 15]
+    assert load_file(warm.weights(tmp_path))["a"].tolist() == [10, 10]
+    assert load_file(adversarial.weights(tmp_path))["a"].tolist() == [15, 15]
+    card = warm.card(tmp_path)["options"]
+    assert card == {**VARIANTS["ours"].options, "data": "x", "steps": 10, "warmup_steps": 10, "seed": 1}
+    with pytest.raises(ValueError, match=r"trained with other options \(data\)"):
+        warm.train(tmp_path, {"data": "y"}, {})
+    half = adversarial.publish(tmp_path, tmp_path / "published")
+    assert load_file(half)["a"].dtype == torch.float16
+    assert load_file(half)["a"].tolist() == [15, 15]
+
+
+def test_a_phase_whose_weights_are_damaged_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(comparison.phases, "open_run", lambda folder: None)
+    phase = Phase(VARIANTS["ours"], 1, "warm-up", 10, 10)
+    phase.weights(tmp_path).parent.mkdir()
+    phase.weights(tmp_path).write_bytes(b"\x08")
+    with pytest.raises(ValueError, match=r"ours-1-warm-up\.safetensors cannot be read"):
+        phase.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (["--variants", "nearest"], "--variants must be different ones of transposed, "),
+        (["--variants", "ours", "ours"], "--variants must be different ones"),
+        (["--seeds", "1", "1"], "--seeds must be different ones"),
+        (["--warmup-steps", "0"], "--warmup-steps must be at least 1, got 0"),
+        (["--test-clips", "0"], "--test-clips must be at least 1, got 0"),
+    ],
+)
+def test_refusals(tmp_path, capsys, bad, message):
+    assert compare_upsamplers.main(["--out", str(tmp_path / "out"), *bad]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
