@@ -59,7 +59,7 @@ class Options:
     train_only: bool = False
     """Train and stop."""
     publish: Path | None = None
-    """Copy results, pictures and half-precision weights to this folder."""
+    """Copy results, pictures and the first seed's weights, in half precision, to this folder."""
     cache: Path = Path("~/.cache/audioup")
     """Folder of synthesised and downloaded speech."""
     accelerator: str = "auto"
@@ -135,7 +135,8 @@ def run(options: Options) -> None:
     print(text(results))
     print(f"look: {', '.join(map(str, pictures))}   numbers: {options.out / 'results.json'}")
     if options.publish:
-        weights = [phase.publish(options.out, options.publish / "weights") for phase in phases if phase.final]
+        last = [phase for phase in phases if phase.final and phase.seed == options.seeds[0]]
+        weights = [phase.publish(options.out, options.publish / "weights") for phase in last]
         for path in (*pictures, *(options.out / f"results.{suffix}" for suffix in ("json", "txt", "md"))):
             shutil.copyfile(path, options.publish / path.name)
         print(f"{options.publish}: {len(weights)} weights, {sum(path.stat().st_size for path in weights) / 1e6:.1f} MB")

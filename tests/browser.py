@@ -13,8 +13,8 @@ QUIET = ["--disable-background-networking", "--disable-component-update", "--dis
 
 
 @contextmanager
-def opened(path: Path, *, width: int = 1200, dark: bool = False) -> Iterator:
-    """Open a file in a page; it fails on errors of the page, and on requests for anything but the file itself."""
+def opened(path: Path, *, width: int = 1200, dark: bool = False, folder: bool = False) -> Iterator:
+    """Open a file in a page; it fails on errors of the page, and on requests for anything but the file (its folder)."""
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         reason = "no Chromium here: apt-get install chromium, or put one on the PATH"
@@ -35,10 +35,8 @@ def opened(path: Path, *, width: int = 1200, dark: bool = False) -> Iterator:
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("dialog", lambda dialog: (faults.append(f"dialog {dialog.message}"), dialog.dismiss()))
         address = path.resolve().as_uri()
-        page.on(
-            "request",
-            lambda request: None if request.url.startswith((address, "data:")) else faults.append(request.url),
-        )
+        allowed = (path.resolve().parent.as_uri() + "/" if folder else address, "data:")
+        page.on("request", lambda request: None if request.url.startswith(allowed) else faults.append(request.url))
         page.goto(address)
         page.wait_for_load_state("load")
         yield page

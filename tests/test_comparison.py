@@ -13,7 +13,7 @@ import pytest
 import torch
 from comparison.curves import read_curves
 from comparison.goal import judge
-from comparison.lines import in_brief, other_inputs
+from comparison.lines import in_brief, other_inputs, without_lines
 from comparison.measuring import write_json
 from comparison.phases import Phase, phases_of
 from comparison.quality import Quality, compare_voices, find_voice, means, mel_cepstral_distortion
@@ -120,6 +120,20 @@ def test_lines_in_brief():
     assert brief["strongest_hz"] == 2000
     assert -40 < brief["upper_dbfs"]["2000"] < -39.5
     assert brief["strongest_dbfs"] == pytest.approx(-40, abs=0.05)
+
+
+def test_lines_are_taken_out_as_loud_as_they_are():
+    rng = np.random.default_rng(0)
+    n = torch.arange(16000)
+    speech = torch.from_numpy(0.05 * rng.standard_normal(16000)).float()
+    pattern = torch.cos(2 * torch.pi * n / 8) + 0.5 * torch.sin(2 * torch.pi * 3 * n / 16)
+    level = torch.where(n < 8192, 0.1, 0.02)
+    (rest,) = without_lines([speech + level * pattern], 16)
+    left, own = rest.double() @ pattern.double(), speech.double() @ pattern.double()
+    assert abs(left) < 0.02 * abs(own + (level * pattern).double() @ pattern.double())
+    torch.testing.assert_close(rest[:8192].square().mean(), speech[:8192].square().mean(), rtol=0.05, atol=0)
+    assert torch.equal(without_lines([torch.zeros(100)], 16)[0], torch.zeros(100))
+    assert len(without_lines([speech[:1001] + pattern[:1001], speech[:70]], 16)[1]) == 70
 
 
 def row(upper: dict[str, float], detected: int, mel_l1: float, factor: float) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def reached(module, channels, frames=61):
 # --- costs ---
 
 
-@pytest.mark.parametrize("name", UPSAMPLERS)
+@pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("stride", [2, 3, 5, 8])
 def test_layers_cost_what_the_real_ones_compute(name, stride):
     real = UPSAMPLERS[name](16, 8, stride).eval()
@@ -80,7 +80,7 @@ def test_layers_cost_what_the_real_ones_compute(name, stride):
     assert list(LAYERS) == [layer.name for layer in one((stride,)).layers]
 
 
-@pytest.mark.parametrize("name", [name for name in UPSAMPLERS if name != "subpixel"])
+@pytest.mark.parametrize("name", [name for name in LAYERS if name != "subpixel"])
 @pytest.mark.parametrize("stride", [2, 3, 4, 5, 7, 8])
 def test_the_order_is_that_of_a_random_kernel(name, stride):
     torch.manual_seed(stride)
@@ -104,7 +104,7 @@ def test_a_transposed_convolution_costs_what_torch_computes(kernel_size, stride)
     assert stage.parameters == parameters(real)
 
 
-@pytest.mark.parametrize("name", UPSAMPLERS)
+@pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("strides", [(5, 4, 2), (3, 3), (8, 2)])
 def test_a_generator_costs_what_the_recipes_computes(name, strides):
     real = Generator(6, shape(strides), name).eval()
@@ -183,7 +183,7 @@ def test_a_stack_looks_as_far_as_a_real_one(strides, kernel_sizes, causal):
     assert schedule.layers[0].delay_samples == delay
 
 
-@pytest.mark.parametrize("name", UPSAMPLERS)
+@pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("strides", [(5, 4, 2), (3, 3)])
 def test_a_generator_looks_as_far_as_the_recipes(name, strides):
     torch.manual_seed(0)

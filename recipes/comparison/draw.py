@@ -30,9 +30,10 @@ def draw_harmonics(results: Row, path: Path) -> None:
     for row in results["rows"]:
         if row["variant"] not in last or last[row["variant"]]["seed"] == row["seed"]:
             last[row["variant"]] = row
-    rows = -(-len(last) // COLUMNS)
-    figure = _figure(4.2 * COLUMNS, 2.7 * rows)
-    panels = figure.subplots(rows, COLUMNS, squeeze=False, sharex=True, sharey=True)
+    columns = min(COLUMNS, len(last))
+    rows = -(-len(last) // columns)
+    figure = _figure(4.2 * columns, 2.7 * rows)
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     own = results["recordings"]["lines"]["speech"]["upper_dbfs"]
     hz = [float(key) for key in own]
     allowed = [max(level + ALLOWED_DB, INAUDIBLE_DBFS) for level in own.values()]
@@ -45,8 +46,8 @@ def draw_harmonics(results: Row, path: Path) -> None:
     for axes in panels.flat[len(last) :]:
         axes.remove()
     panels[0, 0].legend(loc="upper right", fontsize=8)
-    figure.supxlabel("Hz")
-    figure.supylabel("upper bound of the line (95 %), dBFS; red: too loud")
+    figure.supxlabel("Hz (red: too loud)")
+    figure.supylabel("upper bound, dBFS")
     figure.savefig(path, dpi=90)
 
 

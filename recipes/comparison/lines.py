@@ -15,6 +15,7 @@ from vocoder.report import Pair, vocode
 from audioup import ToneReport, measure_tones
 
 SECONDS = 30.0  # of each other input
+BLOCK = 4  # periods
 STRANGE = ("sustained notes", "drums", "white noise")  # no speech: see `calibration.sounds`
 
 Lines = dict[str, Any]
@@ -50,6 +51,27 @@ def measure_recordings(
     """Measure the same of the recordings and of the other inputs themselves: what there is by chance, or by music."""
     sounds = {"speech": [real for _, real, _ in pairs], **other_inputs(sample_rate, hop_length)}
     return {name: in_brief(_measured(clips, sample_rate, strides)) for name, clips in sounds.items()}
+
+
+def without_lines(sounds: Sequence[Tensor], period: int) -> list[Tensor]:
+    """Take out of sounds what repeats with ``period`` in all of them, as loud as it is at the moment.
+
+    The coherent mean of all periods of all sounds is scaled for every block of four periods so that it fits best (least
+    squares), and subtracted. That also takes what a block has in common with it by chance.
+
+    Args:
+        sounds: Tensors of shape ``(T,)`` that start where the generator started.
+        period: Product of the strides, in samples.
+    """
+    whole = torch.cat([sound[: len(sound) // period * period].unflatten(0, (-1, period)) for sound in sounds])
+    line = (whole.mean(0) - whole.mean()).repeat(BLOCK)
+    if not line.any():
+        return list(sounds)
+    rest = []
+    for sound in sounds:
+        blocks = torch.nn.functional.pad(sound, (0, -len(sound) % len(line))).unflatten(0, (-1, len(line)))
+        rest.append((blocks - (blocks @ line)[:, None] / (line @ line) * line).flatten()[: len(sound)])
+    return rest
 
 
 def in_brief(report: ToneReport) -> Lines:

@@ -15,7 +15,7 @@ from vocoder.options import Settings
 from vocoder.report import Pair, generate_held_out
 
 from audioup import measure_tones
-from comparison.lines import measure_lines, measure_recordings
+from comparison.lines import measure_lines, measure_recordings, without_lines
 from comparison.phases import Phase
 from comparison.quality import Crepe, Quality, means
 from comparison.speeds import measure_speeds
@@ -48,7 +48,10 @@ class Measuring:
                 for name, real, generated in tqdm(pairs, phase.key, leave=False)
             }
             lines = measure_lines(run.generator, run.mel, pairs, self.corpus.sample_rate)
-            return {"quality": means(list(clips.values())), "clips": clips, "lines": lines}
+            reals, sounds = [real for _, real, _ in pairs], [generated for _, _, generated in pairs]
+            rest = without_lines(sounds, run.generator.shape.hop_length)
+            found = {**means(list(clips.values())), "mel_l1_without_lines": quality.mel_l1(reals, rest)}
+            return {"quality": found, "clips": clips, "lines": lines}
 
         made_with = {"weights": phase.digest(self.out), "clips": self.clips, "crepe": self.crepe}
         return self._once(phase.key, made_with, find)
@@ -58,9 +61,10 @@ class Measuring:
 
         def find() -> dict[str, Any]:
             shape, pairs = phase.open(self.out).generator.shape, self._pairs(phase)
-            quality = self.quality(phase)
+            quality, reals = self.quality(phase), [real for _, real, _ in pairs]
+            own = quality.mel_l1(reals, without_lines(reals, shape.hop_length))
             return {
-                "quality": means([quality.alone(real) for _, real, _ in pairs]),
+                "quality": {**means([quality.alone(real) for real in reals]), "mel_l1_without_lines": own},
                 "lines": measure_recordings(pairs, self.corpus.sample_rate, shape.hop_length, shape.strides),
             }
 

@@ -66,7 +66,7 @@ class Quality:
         if name not in self._voices:
             self._voices[name] = self._voice(reference)
         return {
-            "mel_l1": float(np.abs(log_mels[0] - log_mels[1]).mean()),
+            "mel_l1": self.mel_l1([real], [generated]),
             "multi_resolution_stft": float(self.stft(generated.view(1, 1, -1), real.view(1, 1, -1))),
             "stoi": float(pystoi.stoi(real.numpy(), generated.numpy(), self.sample_rate)),
             "pesq_wb": _pesq(reference, degraded),
@@ -75,6 +75,10 @@ class Quality:
             **compare_voices(self._voices[name], self._voice(degraded)),
             **_dnsmos(degraded),
         }
+
+    def mel_l1(self, real: Sequence[Tensor], generated: Sequence[Tensor]) -> float:
+        """Return the mean absolute difference of the log-mel spectrograms, natural logarithm, the mean over clips."""
+        return float(np.mean([(self.mel(a) - self.mel(b)).abs().mean() for a, b in zip(real, generated, strict=True)]))
 
     def alone(self, real: Tensor) -> Metrics:
         """Return what of the metrics needs no reference, for a recording."""

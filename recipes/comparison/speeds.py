@@ -4,6 +4,7 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,33 +36,43 @@ def measure_speeds(settings: Mapping[str, Settings], sample_rate: int, rounds: i
     for name, options in settings.items():
         trainers[name] = Trainer(dataclasses.replace(options, warmup_steps=0), fabric, sample_rate)
         trainers[name].wrap()
-    jobs: dict[tuple[str, str], Callable[[], object]] = {}
+    steps: dict[tuple[str, str], Callable[[], object]] = {}
+    sounds: dict[tuple[str, str], Callable[[], object]] = {}
     for name, trainer in trainers.items():
         sound = torch.randn(trainer.options.batch_size, trainer.options.segment_size, device=fabric.device) / 10
         frames = round(SOUND_S * sample_rate / trainer.mel.hop_length)
         mel = torch.randn(1, trainer.mel.mel.n_mels, frames, device=fabric.device) - 5  # about the level of speech
-        jobs[name, "step_s"] = lambda t=trainer, x=sound: _step(t, x, adversarial=False)  # type: ignore[misc]
-        jobs[name, "adversarial_step_s"] = lambda t=trainer, x=sound: _step(t, x, adversarial=True)  # type: ignore[misc]
-        jobs[name, "real_time_factor"] = lambda t=trainer, x=mel: _generate(t.generator_network, x)  # type: ignore[misc]
+        steps[name, "step_s"] = partial(_step, trainer, sound, adversarial=False)
+        steps[name, "adversarial_step_s"] = partial(_step, trainer, sound, adversarial=True)
+        sounds[name, "real_time_factor"] = partial(_generate, trainer.generator_network, mel)
+    # One after the other: in eval() a layer keeps what it computed of its weight, until a step changes that.
+    times = {**_in_turns(steps, rounds, fabric.device), **_in_turns(sounds, rounds, fabric.device)}
+    return {
+        name: {
+            "parameters": sum(p.numel() for p in trainer.generator_network.parameters()),
+            "multiply_adds": count_multiply_adds(trainer.generator_network, trainer.mel.mel.n_mels)
+            * (sample_rate / trainer.mel.hop_length),
+            "real_time_factor": times[name, "real_time_factor"] / SOUND_S,
+            "step_s": times[name, "step_s"],
+            "adversarial_step_s": times[name, "adversarial_step_s"],
+        }
+        for name, trainer in trainers.items()
+    }
+
+
+def _in_turns(
+    jobs: Mapping[tuple[str, str], Callable[[], object]], rounds: int, device: torch.device
+) -> dict[tuple[str, str], float]:
+    """Return the median time of each job, in seconds."""
     times: dict[tuple[str, str], list[float]] = {job: [] for job in jobs}
     for _ in tqdm(range(rounds + WARM_UP), desc="speeds", unit="round"):
         for job, work in jobs.items():
             start = time.perf_counter()
             work()
-            if fabric.device.type == "cuda":
-                torch.cuda.synchronize(fabric.device)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
             times[job].append(time.perf_counter() - start)
-    found: dict[str, dict[str, Any]] = {}
-    for name, trainer in trainers.items():
-        generator, rate = trainer.generator_network, sample_rate / trainer.mel.hop_length
-        medians = {kind: statistics.median(times[name, kind][WARM_UP:]) for kind in ("step_s", "adversarial_step_s")}
-        found[name] = {
-            "parameters": sum(p.numel() for p in generator.parameters()),
-            "multiply_adds": count_multiply_adds(generator, trainer.mel.mel.n_mels) * rate,
-            "real_time_factor": statistics.median(times[name, "real_time_factor"][WARM_UP:]) / SOUND_S,
-            **medians,
-        }
-    return found
+    return {job: statistics.median(values[WARM_UP:]) for job, values in times.items()}
 
 
 @torch.no_grad()

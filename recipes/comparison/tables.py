@@ -9,6 +9,7 @@ Row = Mapping[str, Any]
 OTHERS = ("silence", "sustained notes", "drums", "white noise")
 QUALITY = {
     "mel_l1": ("mel L1", 3),
+    "mel_l1_without_lines": ("without lines", 3),
     "multi_resolution_stft": ("STFT", 3),
     "stoi": ("STOI", 3),
     "pesq_wb": ("PESQ-wb", 2),
