@@ -115,16 +115,18 @@ def test_excerpts_are_the_first_clips_of_a_length():
     inputs = {
         "speech": [(str(n), np.zeros(round(RATE * s))) for n, s in enumerate((1, 3, 6, 2, 5, 4))],
         "drums": [("drums 1", np.zeros(RATE))],
+        "silence": [("silence 1", np.zeros(9 * RATE))],
     }
-    chosen = choose_excerpts(inputs, RATE, 3, (2, 5), 3.0)
-    assert [(one.kind, one.number, one.samples / RATE) for one in chosen] == [
-        ("speech", 1, 3),
-        ("speech", 3, 2),
-        ("speech", 4, 5),
-        ("drums", 0, 1),
+    chosen = choose_excerpts(inputs, RATE, 256, 3, (2, 5), 3.0)
+    assert [(one.kind, one.number, one.start, one.stop) for one in chosen] == [
+        ("speech", 1, 0, 3 * RATE),
+        ("speech", 3, 0, 2 * RATE),
+        ("speech", 4, 0, 5 * RATE),
+        ("drums", 0, 7 * 256, 62 * 256),  # 7 periods are 0.112 s, 62 the whole ones of a second
+        ("silence", 0, 7 * 256, (7 + 187) * 256),
     ]
     with pytest.raises(ValueError, match="none of the 6 held-out clips lasts 7 to 9 s"):
-        choose_excerpts(inputs, RATE, 3, (7, 9), 3.0)
+        choose_excerpts(inputs, RATE, 256, 3, (7, 9), 3.0)
 
 
 def test_names_are_escaped_everywhere():
@@ -145,7 +147,9 @@ def test_names_are_escaped_everywhere():
     assert text.count("<script") == text.count("</script") == 2
     assert json.loads(re.search(r'id="listing">(.*?)</script>', text, re.S)[1]) == listing
     row = (name, "1", name, "2", "3", "4")
-    readme = render_readme(training="a", building="b", commit="c", files=[row], excerpt="3", listing=listing, **words)
+    readme = render_readme(
+        training="a", building="b", commit="c", files=[row], excerpt="3", edge="0.1", listing=listing, **words
+    )
     table = next(line for line in readme.splitlines() if "onerror" in line and line.startswith("|"))
     assert "<img" not in table
     assert len(re.findall(r"(?<!\\)\|", table)) == 7

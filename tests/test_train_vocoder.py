@@ -16,6 +16,9 @@ import torch
 import train_vocoder
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from vocoder.runs import open_run
+
+from audioup import SnakeBeta
 
 RECIPE = Path(train_vocoder.__file__)
 SMALL = ["--accelerator", "cpu", "--batch-size", "2", "--segment-size", "2048", "--test-clips", "1"]
@@ -238,14 +241,22 @@ def test_resuming_needs_only_the_name_and_not_fewer_steps(finished: Path, capsys
     assert "step-000006 has been trained for longer already" in capsys.readouterr().err
 
 
-def test_a_run_begun_without_the_option_of_a_tone_loss_resumes(finished: Path, tmp_path: Path) -> None:
+def test_a_run_begun_before_there_were_the_latest_options_resumes(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished / "whole", tmp_path / "old")
     config = tmp_path / "old" / "config.json"
     content = json.loads(config.read_text())
-    del content["options"]["tone_loss"]
+    del content["options"]["tone_loss"], content["options"]["activation"]
     config.write_text(json.dumps(content))
     assert train_vocoder.main(["--resume", "--out", str(tmp_path), "--name", "old"]) == 0
     assert json.loads((tmp_path / "old" / "report.json").read_text())["tone_loss"] == 0
+
+
+def test_snakes_are_trained_and_opened_again(tmp_path: Path, recordings: Path) -> None:
+    assert run(tmp_path, recordings, "snakes", "--activation", "snakebeta", "--steps", "1") == 0
+    generator = open_run(tmp_path / "snakes").generator
+    snakes = [module for module in generator.modules() if isinstance(module, SnakeBeta)]
+    assert len(snakes) == 3 * 2 * 2 + 1  # stages, blocks, dilations; and the last
+    assert all((snake.alpha != 0).all() for snake in snakes)  # they begin at 0, the logarithm of 1
 
 
 def test_a_damaged_configuration_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

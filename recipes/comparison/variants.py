@@ -53,6 +53,5 @@ VARIANTS: dict[str, Variant] = {
         ),
         _variant("transposed-noise", "transposed, noise 0.001", BASELINE, noise=NOISE),
         _variant("transposed-tone-loss", "transposed, tone loss", BASELINE, tone_loss=TONE_LOSS),
-        _variant("transposed-snakebeta", "transposed, oversampled SnakeBeta", BASELINE, activation="snakebeta"),
     )
 }
