@@ -5,13 +5,12 @@ import shutil
 from pathlib import Path
 
 import comparison.lines
-import make
 import numpy as np
 import pytest
 import soundfile
 from comparison.phases import phases_of
 from comparison.variants import VARIANTS
-from listened import HOSTILE, SEED, built, listing_of, tracks_of
+from listened import HOSTILE, SEED, built, listing_of, make, tracks_of
 from listening.loudness import amplified, loudness
 from sounds import RATE
 

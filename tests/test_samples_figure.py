@@ -113,6 +113,10 @@ def test_the_figure_follows_its_controls(folder):
         assert all(
             page.evaluate(blank, one) != was for one, was in zip(("overlap", "matrix", "lines"), before, strict=True)
         )
+        for name, most in {"stride": "8", "kernel": "16", "layers": "3", "spread": "0.5"}.items():
+            page.locator(f"[name={name}]").fill(most)
+        page.select_option("[name=kind]", "subpixel")
+        assert page.inner_text("#predicted").startswith("256 of 256 lines; ")
         page.click("#tone")
         assert page.locator("#tone").get_attribute("aria-pressed") == "true"
         page.select_option("[name=kind]", "nearest")

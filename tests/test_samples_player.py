@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from browser import opened
 from listened import PERIOD, built_once, listing_of, ready, tracks_of
+from listening.tones import wave
 from playwright.sync_api import Page
 from sounds import RATE
 
@@ -105,7 +106,8 @@ def test_switching_keeps_the_place_and_changes_the_track(folder):
 def test_the_tones_alone_are_the_measured_lines(folder):
     listing = listing_of(folder)
     track = next(n for n, one in enumerate(listing["kinds"]["speech"]) if len(one["residual"]["harmonics"]) > 3)
-    residual = listing["kinds"]["speech"][track]["residual"]
+    residual, tracks = listing["kinds"]["speech"][track]["residual"], tracks_of(folder, listing["clips"][0])
+    assert len(tracks[0]) % PERIOD == 0
     with opened(folder / "index.html", folder=True) as page:
         begin(page)
         page.keyboard.press(str(track + 1))
@@ -120,6 +122,16 @@ def test_the_tones_alone_are_the_measured_lines(folder):
         expected[-1] *= 2  # Nyquist's
         np.testing.assert_allclose(lines, expected, atol=2e-3 * expected.max())
         assert page.locator("#residual").get_attribute("aria-pressed") == "true"
+        # They are locked to the track's first sample, as they are in it.
+        page.keyboard.press("r")
+        page.wait_for_timeout(500)
+        sound, _ = recorded(page)
+        at, alike = place(sound[-RATE // 4 :], tracks[track])
+        assert alike > 0.999
+        before = sound[-RATE : -3 * RATE // 4]
+        alone = np.roll(wave(residual["harmonics"], PERIOD), -(at + RATE // 4 - RATE))
+        expected = np.resize(alone, len(before))
+        assert before @ expected / np.linalg.norm(before) / np.linalg.norm(expected) > 0.999
         page.keyboard.press("1")
         none = listing["kinds"]["speech"][0]["residual"]["harmonics"] == []
         assert (page.inner_text("#residual-gain") == "no tone found") == none

@@ -45,7 +45,7 @@ VARIANTS: dict[str, Variant] = {
         _variant("regular-1-projected", "order 1, L = 3s, projected start", adversarial=True),
         _variant(
             OURS,
-            "the last, noise 0.001, tone loss",
+            "order 1, L = 3s, noise 0.001, tone loss",
             "regular-1-projected",
             adversarial=True,
             noise=NOISE,

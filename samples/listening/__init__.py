@@ -1,0 +1,1 @@
+"""Builds the listening page: sounds, loudness, tones, and the page itself."""
