@@ -1,18 +1,20 @@
-"""Compare upsamplers in one vocoder: same data, seed, steps and losses; only the upsampler, or one ingredient, changes.
+"""Compare upsamplers in one vocoder: same data in the same order, same steps and losses; only the upsampler changes.
 
     python recipes/compare_upsamplers.py
     python recipes/compare_upsamplers.py --data path/to/recordings --variants transposed resize-nearest ours
 
-Every variant is trained without discriminators; transposed, nearest-resize, the regular layer and ours go on with them,
-with two seeds each. What is finished is never trained or measured again, what was interrupted goes on: start the
-program again. ``--train-only`` with other ``--variants`` beside each other fills more cores; once more without it for
-the tables and pictures.
+Some variants add an ingredient, which their options say. A seed decides data order and noise; layers of other shapes
+draw other initial weights. Every variant is trained without discriminators; transposed, nearest-resize, the regular
+layer and ours go on with them, with two seeds each. What is finished is never trained or measured again, what was
+interrupted goes on: start the program again. ``--train-only`` with other ``--variants`` beside each other fills more
+cores; once more without it for the tables and pictures.
 """
 
 import dataclasses
 import shutil
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,8 +22,7 @@ import tyro
 from comparison.curves import read_curves
 from comparison.draw import draw_all
 from comparison.goal import judge
-from comparison.measuring import Measuring, write_json
-from comparison.phases import Phase, phases_of
+from comparison.phases import Phase, phases_of, write_json
 from comparison.tables import markdown, text
 from comparison.variants import VARIANTS
 from tqdm import tqdm
@@ -68,9 +69,12 @@ class Options:
 
 def compare(options: Options, phases: Sequence[Phase]) -> dict[str, Any]:
     """Measure everything that was trained; return the results."""
+    from comparison.measuring import Measuring  # the metrics' packages, which training does without
+
     corpus = open_corpus(options.data, None, options.cache)
     measuring = Measuring(options.out, corpus, options.test_clips, options.crepe)
-    recordings = measuring.recordings(phases[0], options.data)
+    measuring.check_alike(phases)
+    recordings = measuring.recordings(phases[0])
     measured = {phase.key: measuring.phase(phase) for phase in tqdm(phases, "measuring", unit="vocoder")}
     speeds = measuring.speeds(phases, options.rounds)
     rows: list[dict[str, Any]] = [
@@ -122,6 +126,8 @@ def run(options: Options) -> None:
     common = {key: getattr(options, key) for key in ("data", "preset", "batch_size", "segment_size")}
     free = {key: getattr(options, key) for key in ("cache", "test_clips", "accelerator")}
     phases = list(phases_of(options.variants, options.seeds, options.warmup_steps, options.adversarial_steps))
+    if not options.train_only:
+        import_module("comparison.measuring")  # now, not after hours of training
     for number, phase in enumerate(phases, 1):
         print(f"{number} of {len(phases)}: {phase.key}")
         phase.train(options.out, common, free)
@@ -147,7 +153,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = tyro.cli(Options, args=arguments)
     try:
         run(options)
-    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+    except ImportError as error:
+        print(f"compare_upsamplers: {error}: pip install -e '.[compare]'", file=sys.stderr)
+        return 2
+    except (ValueError, OSError, FloatingPointError) as error:
         print(f"compare_upsamplers: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -7,7 +7,6 @@ With no options: speech is synthesised by eSpeak NG, a tiny generator is trained
     python recipes/train_vocoder.py --name other --upsampler resize-nearest --data path/to/recordings --steps 3000
 """
 
-import hashlib
 import json
 import math
 import os
@@ -25,7 +24,7 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from vocoder.checkpoint import checkpoints, steps_done
-from vocoder.data import Corpus, open_corpus
+from vocoder.data import Corpus, listing_digest, open_corpus
 from vocoder.options import Options, Settings, begun_with, plain, resolve
 from vocoder.report import check_readable, format_report, generate_held_out, write_report
 from vocoder.segments import Segments
@@ -39,12 +38,11 @@ def prepare_folder(options: Settings, corpus: Corpus) -> Path:
     folder = options.out / options.name
     config = folder / "config.json"
     versions = {name: version(name) for name in ("audioup", "torch", "torchaudio", "lightning-fabric", "numpy")}
-    listing = [(clip.name, clip.frames) for clip in corpus.train]
     content = {
         "options": plain(options),
         "sample_rate": corpus.sample_rate,
         "versions": {"python": platform.python_version(), **versions},
-        "recordings": hashlib.sha256(json.dumps(listing).encode()).hexdigest(),
+        "recordings": listing_digest(corpus.train),
     }
     if options.resume:
         then = json.loads(config.read_text(encoding="utf-8"))
@@ -90,7 +88,7 @@ def train(trainer: Trainer, segments: Segments, corpus: Corpus, folder: Path) ->
     options, fabric = trainer.options, trainer.fabric
     steps = range(trainer.step, options.steps)
     batches = DataLoader(segments, batch_size=None, sampler=steps, num_workers=options.workers)
-    writer = SummaryWriter(str(folder / "tensorboard"), purge_step=trainer.step) if fabric.is_global_zero else None
+    writer = SummaryWriter(str(folder / "tensorboard"), purge_step=trainer.step + 1) if fabric.is_global_zero else None
     with tqdm(total=options.steps, initial=trainer.step, unit="step", desc=options.name, disable=writer is None) as bar:
         for batch in batches:
             losses = trainer.train_step(batch.to(fabric.device))

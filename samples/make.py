@@ -10,7 +10,6 @@ there. Needs ``pip install 'audioup[samples]'``.
 import dataclasses
 import hashlib
 import shlex
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -101,7 +100,7 @@ def readme(options: Options, results: Mapping[str, Any], common: Mapping[str, An
     return render_readme(
         training=training_command(results["options"]),
         building=building_command(options),
-        commit=options.commit or _commit(),
+        commit=options.commit or ", ".join(dict.fromkeys(row.get("commit", "unknown") for row in results["rows"])),
         files=rows,
         excerpt=f"{options.excerpt_s:g}",
         edge=f"{EDGE_S:g}",
@@ -140,14 +139,6 @@ def _place(value: object) -> str:
 def _span(numbers: Sequence[int]) -> str:
     least, most = min(numbers), max(numbers)
     return f"{least:,}" if least == most else f"{least:,} to {most:,}"
-
-
-def _commit() -> str:
-    try:
-        asked = ["git", "-C", str(HERE), "rev-parse", "HEAD"]
-        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,23 @@ import numpy as np
 import pytest
 import torch
 from comparison.curves import read_curves
+from comparison.draw import draw_all, draw_quality
 from comparison.goal import judge
 from comparison.lines import in_brief, other_inputs, without_lines
-from comparison.measuring import write_json
-from comparison.phases import Phase, phases_of
+from comparison.measuring import Measuring
+from comparison.phases import Phase, phases_of, write_json
 from comparison.quality import Quality, compare_voices, find_voice, means, mel_cepstral_distortion
-from comparison.speeds import count_multiply_adds
+from comparison.speeds import count_multiply_adds, measure_speeds
 from comparison.tables import blocks, markdown, text
 from comparison.variants import BASELINE, OURS, VARIANTS
+from lightning_fabric import Fabric
+from matplotlib.axes import Axes
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
+from vocoder.data import Clip, Corpus, listing_digest
 from vocoder.model import Generator
-from vocoder.options import Options
+from vocoder.options import Options, resolve
 from vocoder.presets import PRESETS
 
 from audioup import measure_tones
@@ -90,6 +95,16 @@ def test_a_recording_is_as_good_as_itself():
     assert noisy["visqol"] < same["visqol"] - 0.5
     assert noisy["mcd_db"] > 3
     assert quality.alone(sound) == {key: same[key] for key in same if key.startswith("dnsmos")}
+
+
+def test_metrics_of_clips_that_are_too_short_or_silent_are_not_defined():
+    quality = Quality(16000, 256, "tiny")
+    buzz = torch.from_numpy(voiced(0.64)).float()
+    assert math.isnan(quality.clip("short", buzz[:9984], buzz[:9984])["visqol"])
+    silent = quality.clip("silent", torch.from_numpy(voiced(1.0)).float(), torch.zeros(16000))
+    assert math.isnan(silent["pesq_wb"])
+    assert math.isnan(silent["visqol"])
+    assert silent["mel_l1"] > 1
 
 
 def test_means_leave_out_what_is_not_defined():
@@ -171,6 +186,15 @@ def test_the_goal_is_met_up_to_its_limits():
     assert missed["mel_l1_ratio"] == pytest.approx(1.022)
 
 
+def test_what_cannot_be_tested_meets_nothing():
+    baseline = row({"500": -20.0, "1000": -30.0}, 2, 0.5, 0.01)
+    untested = row({"500": 0.0}, 0, 0.5, 0.01)
+    untested["lines"]["speech"]["upper_dbfs"] = {}
+    found = judge(untested, baseline, RECORDINGS)["met"]
+    assert (found["level"], found["detected"]) == (False, False)
+    assert judge(row({"500": -70.0, "1000": -80.0}, 0, 0.5, 0.01), baseline, untested)["over_db"] == {"500": 5.0}
+
+
 def results() -> dict[str, Any]:
     rows = []
     for name, detected in ((BASELINE, 2), (OURS, 0)):
@@ -194,10 +218,16 @@ def test_tables_hold_every_vocoder_of_every_phase():
     assert all(line.count("|") == lines[2].count("|") for line in lines[2:8])
 
 
-def test_pictures_are_drawn(tmp_path):
+def test_pictures_are_drawn(tmp_path, monkeypatch):
     content = results()
     content["curves"] = {"transposed-1": {"mel_l1": [(5, 0.7), (10, 0.5)], "total_dbfs": [(5, -30.0)]}}
-    pictures = compare_upsamplers.draw_all(content, tmp_path)
+    content["rows"][0]["quality"]["pesq_wb"] = 2.0  # the others have none
+    drawn: list[Any] = []
+    monkeypatch.setattr(Axes, "plot", lambda axes, x, y, **_: drawn.append((x, y)))
+    draw_quality(content, tmp_path / "quality.png")
+    assert drawn == [(-39.0, 0.5)] * 4 + [(-39.0, 2.0)] + [(-39.0, 0.5)] * 4
+    monkeypatch.undo()
+    pictures = draw_all(content, tmp_path)
     assert [path.name for path in pictures] == ["harmonics.png", "quality.png", "curves.png"]
     assert all(path.stat().st_size > 10_000 for path in pictures)
 
@@ -239,13 +269,14 @@ def test_multiply_adds_of_a_convolution():
     assert count_multiply_adds(nn.ConvTranspose1d(8, 5, 16, 8), 8) == 8 * 5 * 16
 
 
-def test_curves_keep_the_last_value_of_a_step(tmp_path):
-    for values in ((1.0, 2.0), (3.0,)):
-        writer = SummaryWriter(str(tmp_path / "tensorboard"))
-        for step, value in enumerate(values, 1):
-            writer.add_scalar("validation/mel_l1", value, step if len(values) > 1 else 2)
+def test_curves_keep_all_steps_of_resumed_runs_and_the_last_value_of_each(tmp_path):
+    for purge, points in ((0, {1: 1.0, 2: 2.0, 3: 9.0}), (2, {3: 3.0})):
+        writer = SummaryWriter(str(tmp_path / "tensorboard"), purge_step=purge, filename_suffix=f".{purge}")
+        for step, value in points.items():
+            writer.add_scalar("validation/mel_l1", value, step)
         writer.close()
-    assert read_curves(tmp_path) == {"mel_l1": [(1, 1.0), (2, 3.0)]}
+        time.sleep(1.1)  # files are read in the order of their seconds
+    assert read_curves(tmp_path) == {"mel_l1": [(1, 1.0), (2, 2.0), (3, 3.0)]}
 
 
 def test_json_is_whole_and_holds_no_nan(tmp_path):
@@ -300,6 +331,53 @@ def test_a_phase_whose_weights_are_damaged_is_named(tmp_path, monkeypatch):
     phase.weights(tmp_path).write_bytes(b"\x08")
     with pytest.raises(ValueError, match=r"ours-1-warm-up\.safetensors cannot be read"):
         phase.open(tmp_path)
+
+
+def test_measured_once_until_something_differs(tmp_path):
+    clip = Clip(Path("a.wav"), 16000, 16000, "a")
+    corpus = Corpus(16000, (clip,), (), (clip,), (), "folder")
+    found: list[int] = []
+
+    def find() -> dict[str, Any]:
+        found.append(1)
+        return {"x": len(found)}
+
+    measuring = Measuring(tmp_path, corpus, 2, "tiny")
+    assert [measuring._once("a", {"k": k}, find)["x"] for k in (1, 1, 2, 2)] == [1, 1, 2, 2]
+    other = Measuring(tmp_path, dataclasses.replace(corpus, test=(clip, clip)), 2, "tiny")
+    assert other._held_out() != measuring._held_out()
+
+
+def test_vocoders_of_other_recordings_or_devices_are_not_compared(tmp_path):
+    clip = Clip(Path("a.wav"), 16000, 16000, "a")
+    corpus = Corpus(16000, (clip,), (), (clip,), (), "folder")
+    phases = [phase for phase in phases_of(["transposed", "subpixel"], (1,), 10, 0)]
+    for phase, device in zip(phases, ("cpu", "cuda:0"), strict=True):
+        write_json(tmp_path / "runs" / phase.run / "config.json", {"recordings": listing_digest([clip])})
+        write_json(phase.weights(tmp_path).with_suffix(".json"), {"device": device})
+    measuring = Measuring(tmp_path, corpus, 2, "tiny")
+    measuring.check_alike(phases[:1])
+    with pytest.raises(ValueError, match=r"different devices \(cpu, cuda\)"):
+        measuring.check_alike(phases)
+    with pytest.raises(ValueError, match=r"transposed-1 was trained on other recordings"):
+        Measuring(tmp_path, dataclasses.replace(corpus, train=(clip, clip)), 2, "tiny").check_alike(phases[:1])
+
+
+def test_speeds_are_of_each_variant():
+    fabric = Fabric(accelerator="cpu")
+    settings = {
+        name: resolve(Options(upsampler=name, preset="tiny", batch_size=1, segment_size=2048), fabric.device)
+        for name in ("transposed", "regular-1")
+    }
+    found = measure_speeds(settings, fabric, 16000, 1)
+    for name, cost in found.items():
+        generator = Generator(80, PRESETS["tiny"].generator, name)
+        assert cost["parameters"] == sum(p.numel() for p in generator.parameters())
+        assert cost["multiply_adds"] == count_multiply_adds(generator, 80) * 62.5
+        assert 0 < cost["step_s"] < cost["adversarial_step_s"]
+    # 8, 8 and 4 taps more at 62.5, 500 and 4000 frames a second; as many again where all phases get as many.
+    more = 128 * 64 * 8 * 62.5 + 64 * 32 * 8 * 500 + 32 * 16 * 4 * 4000
+    assert more <= found["regular-1"]["multiply_adds"] - found["transposed"]["multiply_adds"] <= 2 * more
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ Curve = list[tuple[int, float]]  # step, value
 
 def read_curves(run: Path) -> dict[str, Curve]:
     """Return validation curves of a run by name, a point a step; where a step was done again, its last value."""
-    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
+    # What a resumed run writes again comes later in its files, and wins.
+    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0}, purge_orphaned_data=False)
     events.Reload()
     known = events.Tags()["scalars"]
     return {

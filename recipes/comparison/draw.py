@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from comparison.goal import ALLOWED_DB, INAUDIBLE_DBFS
+from comparison.goal import allowed_dbfs
 
 Row = Mapping[str, Any]
 COLUMNS = 4
@@ -35,10 +35,10 @@ def draw_harmonics(results: Row, path: Path) -> None:
     figure = _figure(4.2 * columns, 2.7 * rows)
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     own = results["recordings"]["lines"]["speech"]["upper_dbfs"]
-    hz = [float(key) for key in own]
-    allowed = [max(level + ALLOWED_DB, INAUDIBLE_DBFS) for level in own.values()]
     for axes, row in zip(panels.flat, last.values(), strict=False):
-        upper = list(row["lines"]["speech"]["upper_dbfs"].values())
+        bounds = row["lines"]["speech"]["upper_dbfs"]
+        hz, upper = [float(key) for key in bounds], list(bounds.values())
+        allowed = [allowed_dbfs(own.get(key)) for key in bounds]
         axes.fill_between(hz, -110, allowed, color="0.85", label="allowed: recordings + 3 dB, or -75")
         axes.vlines(hz, -110, upper, color=["C3" if a > b else "C2" for a, b in zip(upper, allowed, strict=True)])
         axes.set(title=f"{row['variant']}, {row['phase']}", ylim=(-110, -15))
@@ -63,6 +63,8 @@ def draw_quality(results: Row, path: Path) -> None:
             panels[:, column], (("mel_l1", "mel L1 (less is better)"), ("pesq_wb", "PESQ-wb")), strict=True
         ):
             for row in (row for row in results["rows"] if row["phase"] == phase):
+                if row["lines"]["speech"]["total_dbfs"] is None or row["quality"][key] is None:
+                    continue  # not testable, or not defined for any clip
                 number = variants.index(row["variant"])
                 style = {"marker": MARKERS[number % len(MARKERS)], "color": COLOURS[number % len(COLOURS)]}
                 known = row["variant"] in [text.get_label() for text in axes.lines]

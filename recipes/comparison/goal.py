@@ -8,6 +8,11 @@ INAUDIBLE_DBFS = -75.0
 MEL_ALLOWED, RATE_ALLOWED = 1.02, 1.2  # times the baseline's mel L1 and real-time factor
 
 
+def allowed_dbfs(own: float | None) -> float:
+    """Return how high a harmonic's upper bound may be, from the recordings' own; None where they cannot be tested."""
+    return INAUDIBLE_DBFS if own is None else max(own + ALLOWED_DB, INAUDIBLE_DBFS)
+
+
 def judge(row: Mapping[str, Any], baseline: Mapping[str, Any], recordings: Mapping[str, Any]) -> dict[str, Any]:
     """Hold a vocoder to the goal, with by how much it misses.
 
@@ -25,10 +30,8 @@ def judge(row: Mapping[str, Any], baseline: Mapping[str, Any], recordings: Mappi
         ``detected_in_recordings``, ``mel_l1_ratio``, ``real_time_factor_ratio``; and ``met``, yes or no for each.
     """
     speech, own = row["lines"]["speech"], recordings["lines"]["speech"]
-    over = {
-        hz: round(bound - max(own["upper_dbfs"][hz] + ALLOWED_DB, INAUDIBLE_DBFS), 2)
-        for hz, bound in speech["upper_dbfs"].items()
-    }
+    over = {hz: round(bound - allowed_dbfs(own["upper_dbfs"].get(hz)), 2) for hz, bound in speech["upper_dbfs"].items()}
+    testable = bool(speech["upper_dbfs"])  # what cannot be tested meets nothing
     over = {hz: db for hz, db in over.items() if db > 0}
     mel = row["quality"]["mel_l1"] / baseline["quality"]["mel_l1"]
     rate = row["cost"]["real_time_factor"] / baseline["cost"]["real_time_factor"]
@@ -39,8 +42,8 @@ def judge(row: Mapping[str, Any], baseline: Mapping[str, Any], recordings: Mappi
         "mel_l1_ratio": mel,
         "real_time_factor_ratio": rate,
         "met": {
-            "level": not over,
-            "detected": speech["detected"] <= own["detected"],
+            "level": testable and not over,
+            "detected": testable and speech["detected"] <= own["detected"],
             "mel_l1": mel <= MEL_ALLOWED,
             "real_time_factor": rate <= RATE_ALLOWED,
         },

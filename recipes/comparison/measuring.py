@@ -1,22 +1,22 @@
 """Measure what was trained, once: what is in a file already is read from it."""
 
 import json
-import math
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
-from vocoder.checkpoint import drafts
-from vocoder.data import Corpus
+from train_vocoder import make_fabric
+from vocoder.data import Corpus, listing_digest
 from vocoder.levels import levels
 from vocoder.options import Settings
 from vocoder.report import Pair, generate_held_out
 
 from audioup import measure_tones
 from comparison.lines import measure_lines, measure_recordings, without_lines
-from comparison.phases import Phase
+from comparison.phases import Phase, write_json
 from comparison.quality import Crepe, Quality, means
 from comparison.speeds import measure_speeds
 
@@ -37,6 +37,17 @@ class Measuring:
         self.out, self.corpus, self.clips, self.crepe = out, corpus, clips, crepe
         self._quality: Quality | None = None
 
+    def check_alike(self, phases: Sequence[Phase]) -> None:
+        """Raise `ValueError` unless all were trained on the training clips of the corpus, and on the same device."""
+        expected = listing_digest(self.corpus.train)
+        for phase in phases:
+            config = self.out / "runs" / phase.run / "config.json"
+            if _read(config).get("recordings") != expected:
+                raise ValueError(f"{config.parent} was trained on other recordings: remove it to train it again")
+        devices = {phase.card(self.out)["device"].partition(":")[0] for phase in phases}
+        if len(devices) > 1:
+            raise ValueError(f"{self.out} holds trainings of different devices ({', '.join(sorted(devices))})")
+
     def phase(self, phase: Phase) -> dict[str, Any]:
         """Return ``quality`` (means), ``clips`` (the same of each) and ``lines`` of what a vocoder generates."""
 
@@ -53,10 +64,10 @@ class Measuring:
             found = {**means(list(clips.values())), "mel_l1_without_lines": quality.mel_l1(reals, rest)}
             return {"quality": found, "clips": clips, "lines": lines}
 
-        made_with = {"weights": phase.digest(self.out), "clips": self.clips, "crepe": self.crepe}
+        made_with = {"weights": phase.digest(self.out), **self._held_out(), "crepe": self.crepe}
         return self._once(phase.key, made_with, find)
 
-    def recordings(self, phase: Phase, data: str) -> dict[str, Any]:
+    def recordings(self, phase: Phase) -> dict[str, Any]:
         """Return what of ``quality`` and ``lines`` the recordings have themselves; any vocoder tells the strides."""
 
         def find() -> dict[str, Any]:
@@ -68,17 +79,21 @@ class Measuring:
                 "lines": measure_recordings(pairs, self.corpus.sample_rate, shape.hop_length, shape.strides),
             }
 
-        return self._once("recordings", {"data": data, "clips": self.clips}, find)
+        return self._once("recordings", self._held_out(), find)
 
     def speeds(self, phases: Sequence[Phase], rounds: int) -> dict[str, dict[str, Any]]:
-        """Return what each variant costs (see `measure_speeds`)."""
+        """Return what each variant costs (see `measure_speeds`), on a machine that should do nothing else meanwhile.
+
+        To measure again, remove ``out/measured/speeds.json``.
+        """
         settings: dict[str, Settings] = {}
         for phase in phases:
             if phase.variant.name not in settings:
                 settings[phase.variant.name] = phase.open(self.out).options
-        threads = torch.get_num_threads()
-        made_with = {"variants": list(settings), "rounds": rounds, "threads": threads}
-        find = lambda: {"speeds": measure_speeds(settings, self.corpus.sample_rate, rounds)}  # noqa: E731
+        fabric = make_fabric(next(iter(settings.values())))
+        machine = {"device": str(fabric.device), "machine": platform.platform(), "threads": torch.get_num_threads()}
+        made_with = {"variants": list(settings), "rounds": rounds, **machine}
+        find = lambda: {"speeds": measure_speeds(settings, fabric, self.corpus.sample_rate, rounds)}  # noqa: E731
         speeds: dict[str, dict[str, Any]] = self._once("speeds", made_with, find)["speeds"]
         return speeds
 
@@ -98,6 +113,9 @@ class Measuring:
             self._quality = Quality(self.corpus.sample_rate, hop_length, self.crepe)
         return self._quality
 
+    def _held_out(self) -> dict[str, Any]:
+        return {"clips": self.clips, "recordings": listing_digest(self.corpus.test)}
+
     def _pairs(self, phase: Phase) -> list[Pair]:
         run = phase.open(self.out)
         torch.manual_seed(phase.seed)  # some add noise
@@ -111,21 +129,6 @@ class Measuring:
         if not path.exists() or _read(path)["made_with"] != made_with:
             write_json(path, {"made_with": made_with, **find()})
         return _read(path)
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON, whole or not at all; NaN, which it has not, becomes null."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with drafts(path) as (draft,):
-        draft.write_text(json.dumps(_plain(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import math
 import shutil
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +80,9 @@ class Phase:
             return
         folder = out / "runs" / self.run
         report = train_once(folder, given, free)
-        details = {key: report[key] for key in ("training_s", "device", "threads", "sample_rate", "clips")}
+        details = {"commit": commit()} | {
+            key: report[key] for key in ("training_s", "device", "threads", "sample_rate", "clips")
+        }
         weights.parent.mkdir(parents=True, exist_ok=True)
         with drafts(weights, card) as (weights_draft, card_draft):  # the card comes last: with it the phase is done
             shutil.copyfile(open_run(folder).checkpoint / "generator.safetensors", weights_draft)
@@ -110,7 +114,7 @@ class Phase:
         return hashlib.sha256(self.weights(out).read_bytes()).hexdigest()
 
     def publish(self, out: Path, folder: Path) -> Path:
-        """Write the weights in half precision, without what folds into others, to ``folder``."""
+        """Write the weights in half precision to ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {key: value.half() for key, value in load_file(self.weights(out)).items()}
         path = folder / f"{self.key}.safetensors"
@@ -129,6 +133,30 @@ def phases_of(names: Sequence[str], seeds: Sequence[int], warmup_steps: int, adv
             if followed:
                 second.append(Phase(variant, seed, "adversarial", warmup_steps + adversarial_steps, warmup_steps))
     return first + second
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON, whole or not at all; NaN, which it has not, becomes null."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with drafts(path) as (draft,):
+        draft.write_text(json.dumps(_plain(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def commit() -> str:
+    """Return the commit that is checked out, with ``+`` where files differ from it; unknown outside of a repository."""
+    try:
+        words = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=12", "--dirty=+"]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 def _read(path: Path) -> dict[str, Any]:

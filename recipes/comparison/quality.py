@@ -19,12 +19,13 @@ from speechmos import dnsmos
 from torch import Tensor
 from torchcrepe.loudness import REF_DB
 from visqol import VisqolApi
-from vocoder.mel import LogMel
+from vocoder.mel import input_mel
 
 RATE = 16000  # Hz, that of PESQ wide band, ViSQOL for speech, CREPE and DNSMOS
 CREPE_HOP = 160  # 10 ms
 SILENCE_DB = -60.0  # A-weighted; below, nothing is voiced
 UNVOICED = 0.21  # periodicity below
+VISQOL_S = 0.7  # it finds no patch to compare in shorter clips
 PITCHES_HZ = (50.0, 550.0)
 CEPSTRUM = slice(1, 14)  # 13 coefficients, without the level
 
@@ -43,7 +44,7 @@ class Quality:
 
     def __init__(self, sample_rate: int, hop_length: int, crepe: Crepe = "full") -> None:
         self.sample_rate, self.crepe = sample_rate, crepe
-        self.mel = LogMel(sample_rate, hop_length, maximum_hz=min(sample_rate / 2, 8000 * max(1, sample_rate / 22050)))
+        self.mel = input_mel(sample_rate, hop_length)
         self.stft = auraloss.freq.MultiResolutionSTFTLoss()
         self._voices: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
 
@@ -70,7 +71,7 @@ class Quality:
             "multi_resolution_stft": float(self.stft(generated.view(1, 1, -1), real.view(1, 1, -1))),
             "stoi": float(pystoi.stoi(real.numpy(), generated.numpy(), self.sample_rate)),
             "pesq_wb": _pesq(reference, degraded),
-            "visqol": float(_visqol().measure_from_arrays(reference, degraded, RATE).moslqo),
+            "visqol": _visqol(reference, degraded),
             "mcd_db": mel_cepstral_distortion(*log_mels),
             **compare_voices(self._voices[name], self._voice(degraded)),
             **_dnsmos(degraded),
@@ -153,12 +154,18 @@ def means(clips: Sequence[Metrics]) -> Metrics:
 def _pesq(reference: NDArray[np.float64], degraded: NDArray[np.float64]) -> float:
     try:
         return float(pesq.pesq(RATE, reference, degraded, "wb"))
-    except (pesq.NoUtterancesError, pesq.BufferTooShortError):
+    except (pesq.NoUtterancesError, pesq.BufferTooShortError, ValueError):  # ValueError: digital silence
         return float("nan")
 
 
+def _visqol(reference: NDArray[np.float64], degraded: NDArray[np.float64]) -> float:
+    if len(reference) < VISQOL_S * RATE or not (reference.any() and degraded.any()):
+        return float("nan")
+    return float(_visqol_for_speech().measure_from_arrays(reference, degraded, RATE).moslqo)
+
+
 @cache
-def _visqol() -> VisqolApi:
+def _visqol_for_speech() -> VisqolApi:
     api = VisqolApi()
     api.create(mode="speech")
     return api

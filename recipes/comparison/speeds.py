@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
-from train_vocoder import make_fabric
 from vocoder.options import Settings
 from vocoder.trainer import Trainer
 
@@ -19,11 +19,14 @@ WARM_UP = 2  # rounds that are not counted
 SOUND_S = 5.0
 
 
-def measure_speeds(settings: Mapping[str, Settings], sample_rate: int, rounds: int) -> dict[str, dict[str, Any]]:
+def measure_speeds(
+    settings: Mapping[str, Settings], fabric: Fabric, sample_rate: int, rounds: int
+) -> dict[str, dict[str, Any]]:
     """Time all variants in turns, so that what else the machine does meets all of them; medians.
 
     Args:
         settings: Of each variant's training, by name.
+        fabric: Says on which device.
         sample_rate: In Hz.
         rounds: How often each is timed.
 
@@ -31,7 +34,6 @@ def measure_speeds(settings: Mapping[str, Settings], sample_rate: int, rounds: i
         For each variant ``parameters``, ``multiply_adds`` for a second of sound (torch's flop counter, halved),
         ``real_time_factor``, ``step_s`` of a warm-up step and ``adversarial_step_s``, in seconds.
     """
-    fabric = make_fabric(next(iter(settings.values())))
     trainers = {}
     for name, options in settings.items():
         trainers[name] = Trainer(dataclasses.replace(options, warmup_steps=0), fabric, sample_rate)

@@ -6,11 +6,13 @@ import bisect
 import fnmatch
 import hashlib
 import http.client
+import json
 import math
 import os
 import tarfile
 import zipfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,6 +139,11 @@ def open_corpus(data: str, sample_rate: int | None = None, cache: Path = CACHE) 
         sample_rate = max(counts, key=lambda rate: (counts[rate], rate))
     train, valid, test = (tuple(splits[split]) for split in SPLITS)
     return Corpus(sample_rate, train, valid, test, tuple(skipped), data)
+
+
+def listing_digest(clips: Sequence[Clip]) -> str:
+    """Return a SHA-256 that tells lists of recordings apart, by names and lengths."""
+    return hashlib.sha256(json.dumps([(clip.name, clip.frames) for clip in clips]).encode()).hexdigest()
 
 
 def load_clip(clip: Clip, sample_rate: int) -> torch.Tensor:

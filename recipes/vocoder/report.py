@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from audioup import ToneReport, measure_tones, regularity_order, tonal_fraction
 from audioup.layer import UpsamplingLayer1d
 from audioup.plot import Panel, plot_tones
+from vocoder.checkpoint import drafts
 from vocoder.data import Clip, Corpus, UnreadableClip, load_clip
 from vocoder.levels import strongest_line
 from vocoder.mel import LogMel
@@ -74,8 +75,10 @@ def write_report(
     probes = [("silence", silence, tones["silence"]), ("noise", noise, tones["noise"])]
     _write_sound(folder, sample_rate, pairs, probes)
     _write_pictures(folder, sample_rate, strides, pairs, probes)
-    (folder / "report.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    (folder / "report.txt").write_text(format_report(report) + "\n", encoding="utf-8")
+    # Renamed into place: where report.json is, the training is done.
+    with drafts(folder / "report.txt", folder / "report.json") as (words, numbers):
+        words.write_text(format_report(report) + "\n", encoding="utf-8")
+        numbers.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return report
 
 

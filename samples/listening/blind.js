@@ -7,7 +7,7 @@ function setUpBlind(listing, player, listening) {
   const track = (name) => name === "A" ? pair[0] : name === "B" ? pair[1] : trials.pick(...pair);
 
   function hear(name) {
-    player.choose(track(name));
+    player.chooseUnheard(track(name));
     for (const [other, button] of Object.entries(listen)) pressed(button, other === name);
   }
 

@@ -42,6 +42,7 @@ function setUp() {
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest(TYPED)) return;
+    if (event.repeat && !event.key.startsWith("Arrow")) return;  // a key that is held answers once
     const onControl = event.target.closest("button, input, summary, a"), digit = /^(?:Digit|Numpad)([0-9])$/.exec(event.code);
     if (event.target.closest("select") && !digit) return;
     if (event.key === " ") {

@@ -35,7 +35,7 @@ class Options:
     attribution: str = ""
     """Origin and licence of the recordings, for the page and its README."""
     commit: str = ""
-    """Of the programs that trained; by default this checkout's."""
+    """Of the programs that trained; by default what the comparison noted."""
     cache: Path = Path("~/.cache/audioup")
     """Folder of synthesised and downloaded speech."""
 

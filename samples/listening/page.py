@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ HERE = Path(__file__).parent
 # Joined in this order into one script, which its hash admits; what it inserts, the scripts of sound, is admitted by it.
 SCRIPTS = ("page", "fourier", "overlap", "figure", "player", "picture", "abx", "listening", "blind", "main")
 TICKS = 5  # of the frequency axis
+MARKS = {"index.html": "<title>Hear the upsamplers</title>", "README.md": "# Samples"}  # what tells an earlier page
 
 
 def flac(sound: NDArray[np.float64], sample_rate: int) -> bytes:
@@ -77,8 +79,10 @@ def publish(files: Mapping[str, str], out: Path) -> None:
     """Write all files, by their path in ``out``, or none; what an earlier page left in ``out/data`` goes.
 
     Raises:
+        ValueError: If there is something in their places that is no earlier page.
         OSError: If they cannot be written; what was there is left alone.
     """
+    _check_free(out)
     draft = out / ".writing"
     shutil.rmtree(draft, ignore_errors=True)
     try:
@@ -87,12 +91,27 @@ def publish(files: Mapping[str, str], out: Path) -> None:
             (draft / name).write_text(content, encoding="utf-8")
         if (out / "data").exists():
             (out / "data").rename(draft / "earlier")
-        (draft / "data").rename(out / "data")
+        try:
+            (draft / "data").rename(out / "data")
+        except OSError:
+            if (draft / "earlier").exists():
+                (draft / "earlier").rename(out / "data")
+            raise
         for name in files:
             if "/" not in name:
                 (draft / name).replace(out / name)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _check_free(out: Path) -> None:
+    others = [path for path in (out / "data").glob("*") if not re.fullmatch(r"[0-9]{2,}-.*\.js", path.name)]
+    for name, mark in MARKS.items():
+        path = out / name
+        if path.exists() and mark not in path.read_text(encoding="utf-8", errors="replace"):
+            others.append(path)
+    if others:
+        raise ValueError(f"{others[0]} is no part of an earlier page: choose another --out")
 
 
 def _render(name: str, escaped: bool, **words: Any) -> str:

@@ -158,6 +158,20 @@ class Player {
     this.#gains.forEach((gain, n) => this.#ramp(gain.gain, n === number ? 1 : 0));
   }
 
+  /** The same by way of silence, which sounds alike whether the voice changes or not. */
+  chooseUnheard(number) {
+    this.chosen = number;
+    const now = this.#context ? this.context.currentTime : 0;
+    this.#gains.forEach(({ gain }, n) => {
+      const current = gain.value;
+      gain.cancelScheduledValues(now);
+      gain.setValueAtTime(current, now);
+      gain.linearRampToValueAtTime(0, now + FADE_S);
+      gain.setValueAtTime(0, now + 2 * FADE_S);
+      gain.linearRampToValueAtTime(n === number ? 1 : 0, now + 3 * FADE_S);
+    });
+  }
+
   setVolume(volume) {
     this.#volume = volume;
     if (this.#context) this.#ramp(this.output.gain, volume);
