@@ -12,6 +12,7 @@ from comparison.phases import phases_of
 from comparison.variants import VARIANTS
 from listened import HOSTILE, SEED, built, listing_of, make, tracks_of
 from listening.loudness import amplified, loudness
+from listening.page import publish
 from sounds import RATE
 
 
@@ -145,6 +146,21 @@ def test_what_cannot_be_built_is_one_line_and_leaves_the_old_page(done, tmp_path
     assert words in said[0]
     assert {path: path.read_bytes() for path in page.rglob("*") if path.is_file()} == before
     assert not (page / ".writing").exists()
+
+
+@pytest.mark.parametrize("mine", ["data/recording.wav", "README.md", "index.html"])
+def test_what_is_no_earlier_page_is_left_alone(tmp_path, mine):
+    path = tmp_path / mine
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    files = {"index.html": "<title>Hear the upsamplers</title>", "README.md": "# Samples", "data/01-a.js": "1"}
+    with pytest.raises(ValueError, match=f"{mine} is no part of an earlier page"):
+        publish(files, tmp_path)
+    assert path.read_text() == "mine"
+    path.unlink()
+    for _ in range(2):
+        publish(files, tmp_path)
+    assert {str(found.relative_to(tmp_path)) for found in tmp_path.rglob("*.*")} == set(files)
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,40 @@ def test_blind_trials_are_counted(folder):
         assert audible(page) == 0
 
 
+def test_switching_sounds_alike_whether_the_track_changes(folder):
+    log = """() => {
+      const ramp = AudioParam.prototype.linearRampToValueAtTime;
+      window.ramps = [];
+      AudioParam.prototype.linearRampToValueAtTime = function (value, time) {
+        ramps.push([value, Math.round(1000 * (time - audioup.player.context.currentTime))]);
+        return ramp.call(this, value, time);
+      };
+    }"""
+    with opened(folder / "index.html", folder=True) as page:
+        ready(page)
+        page.click("#blind-start")
+        page.keyboard.press("a")
+        page.evaluate(f"({log})()")
+        seen = {}
+        for key in ("a", "b"):
+            page.evaluate("ramps.length = 0")
+            page.keyboard.press(key)
+            seen[key] = sorted(page.evaluate("ramps"))
+        assert seen["a"] == seen["b"]
+        tracks = len(seen["a"]) // 2
+        assert [value for value, _ in seen["a"]] == [0] * (2 * tracks - 1) + [1]
+        assert all(abs(after - 5) <= 1 or abs(after - 15) <= 1 for _, after in seen["a"])
+
+
+def test_a_key_that_is_held_answers_once(folder):
+    with opened(folder / "index.html", folder=True) as page:
+        ready(page)
+        page.click("#blind-start")
+        page.keyboard.down("1")
+        page.keyboard.down("1")  # repeats
+        assert " of 1 right" in page.inner_text("#blind-result")
+
+
 def test_guessing_is_the_binomial_tail(folder):
     with opened(folder / "index.html", folder=True) as page:
         ready(page)
