@@ -104,7 +104,7 @@ def test_damaged_configurations(folder: Path, text: str, message: str) -> None:
         ("noise", 10**400, "OverflowError"),
         ("noise", True, "noise must be float, got True"),
         ("upsampler", ["a"], "got ['a']"),
-        ("upsampler", "bicubic", "'transposed', 'subpixel'"),
+        ("upsampler", "bicubic", "'transposed', 'transposed-partial'"),
         ("preset", {}, "got {}"),
         ("steps", 2.5, "steps must be int, got 2.5"),
         ("resume", 1, "resume must be bool, got 1"),
