@@ -114,7 +114,7 @@ def open_corpus(data: str, sample_rate: int | None = None, cache: Path = CACHE) 
         splits = {split: _resampled(clips, sample_rate, skipped) for split, clips in splits.items()}
     if sample_rate is None or not any(splits.values()):
         raise ValueError(
-            f"data {str(root)!r} holds no usable recording ({', '.join(sorted(SUFFIXES))}); {len(skipped)} skipped"
+            f"data {str(root)!r} holds no usable recording ({', '.join(SUFFIXES)}); {len(skipped)} skipped"
             + "".join(f"; {readable(path)}: {plain(reason)}" for path, reason in skipped[:3])
         )
     _hold_out(splits, root)
@@ -147,20 +147,22 @@ def _clips(root: Path, found: Iterable[tuple[str, Header]], names: Counter[str])
     clips = []
     for below, header in found:
         stem = safe_name(os.path.splitext(os.path.basename(below))[0])
-        name = stem
-        while _folded(name) in names:
-            names[_folded(stem)] += 1
-            name = f"{stem}-{names[_folded(stem)]}"
-        names[_folded(name)] = 1
+        name, key = stem, _folded(stem)
+        while (taken := _folded(name)) in names:
+            names[key] += 1
+            name = f"{stem}-{names[key]}"
+        names[taken] = 1
         clips.append(Clip(root / below, header.frames, header.sample_rate, name, header.size, header.mtime_ns))
     return clips
 
 
 def safe_name(stem: str) -> str:
     """Return the stem of a file's name as one that any file system and page takes; ordinary ones stay as they are."""
-    name = "".join(c if c.isprintable() and c not in '<>:"/\\|?*' else "_" for c in stem)
+    name = re.sub(r'[<>:"/\\|?*]', "_", stem)
+    if not name.isprintable():
+        name = "".join(c if c.isprintable() else "_" for c in name)
     name = re.sub(r"^[-. ]+", lambda match: "_" * len(match[0]), name)  # hidden, an option, or stripped
-    if re.fullmatch(r"(?i:con|prn|aux|nul|(com|lpt)[0-9¹²³])", name.partition(".")[0].rstrip()):
+    if re.match(r"(?i:con|prn|aux|nul|(com|lpt)[0-9¹²³])\s*(\.|$)", name):
         name = f"_{name}"  # a device of Windows, whatever the ending
     if len(name.encode()) > LONGEST_NAME:
         digest = hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]
@@ -205,8 +207,10 @@ def _hold_out(splits: dict[str, list[Clip]], root: Path) -> None:
             f"{', '.join(['train', *empty])}; got {len(splits['train'])}"
         )
 
+    depth = len(root.parts)
+
     def position(clip: Clip) -> float:
-        digest = hashlib.sha256(os.fsencode(clip.path.relative_to(root).as_posix())).digest()
+        digest = hashlib.sha256(os.fsencode("/".join(clip.path.parts[depth:]))).digest()  # of the path below root
         return int.from_bytes(digest[:8], "big") / 2**64
 
     clips = splits["train"]  # in order of their paths, and so are the parts of it

@@ -7,6 +7,7 @@ import fnmatch
 import hashlib
 import json
 import os
+import re
 import stat
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from audioup.recording import UNKNOWN
 from audioup.table import plain, readable
 from vocoder.clips import DAMAGED, header_fault, opened
 
-SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3"})
+SUFFIXES = (".flac", ".mp3", ".ogg", ".wav")
 MIN_SECONDS = 0.1
 FORMAT = 1  # of the index; raise it when an older one would be misread
 LEAST_FILES = 256  # that an index is kept for; the headers of fewer are read in a moment
@@ -120,6 +121,7 @@ def _scan(folder: Path, pattern: str) -> tuple[list[tuple[str, int, int]], list[
     skipped: list[tuple[str, str]] = []
     misnamed: list[str] = []  # folders with the name of a recording
     visited: set[str] = set()
+    wanted = re.compile(fnmatch.translate(os.path.normcase(pattern)))
     waiting = [""]
     while waiting:
         below = waiting.pop()
@@ -134,12 +136,12 @@ def _scan(folder: Path, pattern: str) -> tuple[list[tuple[str, int, int]], list[
                 for entry in entries:
                     if entry.name.startswith("."):
                         continue
-                    named_so = _suffix(entry.name) in SUFFIXES
-                    path = os.path.join(below, entry.name)
+                    named_so = entry.name.lower().endswith(SUFFIXES)
+                    path = below + entry.name
                     if _is_folder(entry):
-                        folders.append(path)
+                        folders.append(path + os.sep)
                         misnamed += [path] * named_so
-                    elif named_so and fnmatch.fnmatch(entry.name, pattern):
+                    elif named_so and wanted.match(os.path.normcase(entry.name)):
                         found = _regular(entry)
                         if isinstance(found, str):
                             skipped.append((entry.path, f"unreadable: {found}"))
@@ -149,13 +151,9 @@ def _scan(folder: Path, pattern: str) -> tuple[list[tuple[str, int, int]], list[
             skipped.append((parent, f"folder cannot be listed: {error.strerror}"))
         waiting += sorted(folders, reverse=True)
     for path in misnamed:
-        if not any(name.startswith(os.path.join(path, "")) for name, *_ in files):
+        if not any(name.startswith(path + os.sep) for name, *_ in files):
             skipped.append((os.path.join(folder, path), "unreadable: a folder"))
     return sorted(files, key=lambda file: os.path.normcase(file[0]).split(os.sep)), skipped
-
-
-def _suffix(name: str) -> str:
-    return os.path.splitext(name)[1].lower()
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -202,14 +200,17 @@ def _load(cache: Path, folder: Path, pattern: str) -> dict[str, Header]:
     return {name: header for name, entry in entries.items() if (header := _header(entry)) is not None}
 
 
-def _header(entry: object) -> Header | None:
-    match entry:
-        case [int(size), int(mtime_ns), str(fault)] if fault:
-            return Header(size, mtime_ns, fault=fault)
-        case [int(size), int(mtime_ns), int(frames), int(rate), int(channels)]:
-            plausible = 0 <= frames <= UNKNOWN and 0 < rate < 2**31 and 0 < channels < 2**16
-            return Header(size, mtime_ns, frames, rate, channels) if plausible else None
-    return None
+def _header(entry: Any) -> Header | None:
+    """The header that an index has for a file; None if no index of ours would say so."""
+    kinds = [type(value) for value in entry] if isinstance(entry, list) else []
+    if kinds == [int, int, str]:
+        size, mtime_ns, fault = entry
+        return Header(size, mtime_ns, fault=fault) if fault else None
+    if kinds != [int] * 5:
+        return None
+    header = Header(*entry)
+    plausible = 0 <= header.frames <= UNKNOWN and 0 < header.sample_rate < 2**31 and 0 < header.channels < 2**16
+    return header if plausible else None
 
 
 def _save(cache: Path, folder: Path, pattern: str, headers: Mapping[str, Header]) -> None:
