@@ -22,7 +22,7 @@ from audioup.table import plain, readable
 
 MAX_RESAMPLE_TAPS = 10_000_000  # torchaudio builds a kernel of about (new rate) * (old rate) / gcd^2 taps
 MAX_BYTES = 2 * 1024**3  # of decoded float32 samples, in all channels
-SILENCE = 10 ** (-110 / 20)  # of full scale; one step of 16 bits is -90 dBFS
+SILENCE = 10 ** (-90 / 20)  # of full scale, just above one step of 16 bits, which opposite channels leave of each other
 MAX_PEAK = 4.0  # of float samples, full scale 1; above it they are integers, stored as floats
 CLIPPING_LEVEL = 0.99  # of full scale
 CLIPPED_SHARE = 0.001  # of the samples
@@ -138,7 +138,7 @@ def load_clip(clip: Clip, sample_rate: int) -> torch.Tensor:
 
     Raises:
         UnreadableClip: the file is gone, has changed since it was listed, does not decode, decodes to more than 2 GB,
-            is empty, cut off or silent (in mono, peak below -110 dBFS), or holds samples that are NaN, infinite or
+            is empty, cut off or silent (in mono, peak below -90 dBFS), or holds samples that are NaN, infinite or
             beyond 4 times full scale.
     """
     return decode_clip(clip, sample_rate)[0]

@@ -243,7 +243,7 @@ def _write_wav(path: Path, sound: Tensor, sample_rate: int, subtype: str = "PCM_
     try:
         soundfile.write(path, sound.numpy(), sample_rate, subtype=subtype)
     except (soundfile.SoundFileError, AssertionError) as error:  # how soundfile reports a full disk
-        raise OSError(f"cannot write {readable(path)}: {plain(str(error))}") from error
+        raise OSError(f"cannot write {readable(path)} (is the disk full?): {plain(str(error))}") from error
 
 
 def _write_pictures(
