@@ -115,7 +115,7 @@ def test_a_folder_with_everything_in_it_is_trained_on(tmp_path, capsys):
     assert f"{len(seen)} files skipped: 10 unreadable, 2 empty, 1 cannot be resampled" in printed.out
     total = "3 silent, 1 NaN or infinite samples, 1 above full scale, 1 cannot be decoded"
     assert f"during training: 6 files skipped: {total}" in printed.out
-    assert "1 recordings used although they are clipped: " in printed.out
+    assert "clipped, and used all the same: 1 (" in printed.out
     run = tmp_path / "runs" / "vocoder"
     listed = (run / "skipped.txt").read_text(encoding="utf-8").splitlines()
     assert len(listed) == len(seen) + len(proven)
@@ -126,3 +126,23 @@ def test_a_folder_with_everything_in_it_is_trained_on(tmp_path, capsys):
     assert report["test_clips"] == 1 + len(HOSTILE)
     assert len(list((run / "audio").iterdir())) == 2 * report["test_clips"]
     assert Path(report["data"]) == data
+
+
+def test_a_held_out_recording_that_is_gone_after_training_costs_its_rows_only(tmp_path, capsys, monkeypatch):
+    data = good(tmp_path / "data", rate=16000, seconds=1.0)
+    write(data / "test" / "other\x1b.wav", noise(1.0, 16000), rate=16000)
+    train = train_vocoder.train
+
+    def train_and_remove(*arguments):
+        train(*arguments)
+        (data / "test" / "other\x1b.wav").unlink()
+
+    monkeypatch.setattr(train_vocoder, "train", train_and_remove)
+    options = ["--accelerator", "cpu", "--batch-size", "1", "--segment-size", "2048", "--steps", "1"]
+    options += ["--warmup-steps", "1", "--data", str(data), "--out", str(tmp_path)]
+    assert train_vocoder.main(options) == 0
+    printed = capsys.readouterr().out
+    assert "left out of the report: " in printed
+    assert "other\\x1b.wav cannot be decoded: it is gone" in printed
+    assert json.loads((tmp_path / "vocoder" / "report.json").read_text())["test_clips"] == 1
+    assert not (tmp_path / "vocoder" / "skipped.txt").exists()

@@ -44,7 +44,7 @@ def say_unreadable(segments: Segments) -> None:
     if clipped := [segments.clips[place].path for place in sorted(segments.clipped)]:
         more = f" and {len(clipped) - NAMED} more" if len(clipped) > NAMED else ""
         shown = ", ".join(map(readable, clipped[:NAMED])) + more
-        print(f"{len(clipped)} recordings used although they are clipped: {shown}")
+        print(f"clipped, and used all the same: {len(clipped)} ({shown})")
 
 
 def list_skipped(folder: Path, skipped: Skipped) -> None:
