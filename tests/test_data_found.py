@@ -162,7 +162,7 @@ def test_formats_of_all_kinds_are_used(tmp_path):
         (np.clip(noise() * 4, -1, 1), True),
         (np.clip(noise() * 4, -0.98, 0.98), False),  # limited below full scale
         (noise() * 2, False),
-        (np.concatenate([noise(), [1.0] * 2]), False),
+        (np.concatenate([noise(), [1.0, 1.0, 0.0] * 9]), False),  # no run of three
         (np.concatenate([noise(), [1.0] * 3]), True),  # 3 of 2003 samples are more than 0.1 %
         (np.concatenate([noise(1.0), [1.0] * 3]), False),
         (np.clip(noise() * 5, -1.2, 1.2), True),  # at its own extreme
@@ -196,7 +196,7 @@ def test_files_without_permission_are_skipped_and_tried_again(tmp_path, monkeypa
     assert reasons(open_corpus(str(tmp_path))) == {}
 
 
-@pytest.mark.parametrize("change", ["remove", "grow", "replace", "fifo"])
+@pytest.mark.parametrize("change", ["remove", "grow", "replace", "garble", "fifo"])
 def test_a_file_that_changes_during_training_is_passed_over(tmp_path, change):
     good(tmp_path)
     path = write(tmp_path / "train" / "other.wav", 0.9)
@@ -210,6 +210,8 @@ def test_a_file_that_changes_during_training_is_passed_over(tmp_path, change):
     elif change == "replace":
         write(path, -0.9)
         os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))
+    elif change == "garble":
+        path.write_text("no longer audio")
     else:
         path.unlink()
     if change == "fifo":

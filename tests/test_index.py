@@ -78,10 +78,14 @@ def test_only_new_and_changed_files_are_read_again(folder, reads):
     assert len(changed.skipped) == 1
     assert opened(folder, reads) == (changed, [])
     assert "2.wav" not in index_of(folder).read_text()
+    (folder / "s0" / "4.wav").unlink()
+    changed, names = opened(folder, reads)
+    assert names == []
+    assert "4.wav" not in index_of(folder).read_text()
     index_of(folder).unlink()
     afresh, names = opened(folder, reads)
     assert afresh == changed
-    assert len(names) == 8
+    assert len(names) == 7
 
 
 def test_a_file_written_a_moment_ago_is_read_again(folder, reads):
