@@ -142,7 +142,7 @@ def test_unusable_files_are_skipped_and_named(tmp_path):
         "no_frames.wav": "empty",
         "short.wav": "shorter than 0.1 s",
         "text.wav": "unreadable",
-        "zero_bytes.flac": "unreadable",
+        "zero_bytes.flac": "empty",
     }
 
 
