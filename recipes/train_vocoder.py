@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from training.folder import chosen, claimed, curves
-from training.machine import is_first, launched, make_fabric
+from training.machine import is_first, largest, launched, make_fabric
 from training.provenance import provenance, versions
 from training.stopping import Asked, Stopped, ignore_signals, status_of
 from vocoder.checkpoint import place_of, set_aside, steps_done
@@ -172,6 +172,7 @@ def learn(fabric: Fabric, options: Settings, corpus: Corpus, folder: Path, saved
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: tqdm.write(f"train_vocoder: {message}", file=sys.stderr)
         train(trainer, segments, corpus, folder)
+    segments.agree(lambda marks: largest(fabric, marks))
     if fabric.is_global_zero:
         torch.manual_seed(options.seed)
         details = {

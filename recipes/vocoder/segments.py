@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ class Segments(torch.utils.data.Dataset[torch.Tensor]):
     which get its parts in order of rank. Clips come in one random order an epoch. Clips shorter than a segment are
     zero-padded at the end. A clip that cannot be decoded is marked for good, in memory that a DataLoader's workers
     share, the first ten are warned about, and the clip after it in `clips` is used in its place. Each rank has marks of
-    its own.
+    its own, until `agree`.
 
     Args:
         clips: recordings to cut from.
@@ -88,6 +88,10 @@ class Segments(torch.utils.data.Dataset[torch.Tensor]):
     def skipped(self) -> list[tuple[str, str]]:
         """Path and reason of each unreadable clip."""
         return [(str(self.clips[i].path), REASONS[int(self._marks[i]) - 1]) for i in sorted(self.unreadable)]
+
+    def agree(self, combine: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """Let `combine`, which takes the largest marks of all ranks, tell each rank what the others found."""
+        self._marks.copy_(combine(self._marks.clone()))
 
     def __len__(self) -> int:
         return self.steps
