@@ -48,6 +48,7 @@ def make_fabric(options: Machine) -> Fabric:
     }
     # What `fabric run` was told comes by the environment, and may be said once only.
     given: dict[str, Any] = {key: value for key, value in told.items() if f"LT_{key.upper()}" not in os.environ}
+    torch.backends.cudnn.deterministic = True  # the same seed gives the same convolutions, for some speed
     try:
         return Fabric(**given)
     except (RuntimeError, ValueError) as error:
