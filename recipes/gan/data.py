@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audioup.table import plain, readable
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 SHRINK = 2  # photographs are halved, which takes JPEG's noise away and puts more into a patch
 MOST_PHOTOGRAPHS = 2000
@@ -90,13 +92,13 @@ def _read(path: Path, least: int) -> np.ndarray | None:
         with opened as image:
             width, height = image.size
             if width * height > MOST_PIXELS:
-                raise ValueError(f"{path} has {width} x {height} pixels; at most {MOST_PIXELS} are read")
+                raise ValueError(f"{readable(path)} has {width} x {height} pixels; at most {MOST_PIXELS} are read")
             if min(width, height) < least:
-                _leave_out(f"{path}, {width} x {height}: not {least} samples or more along both sides")
+                _leave_out(f"{readable(path)}, {width} x {height}: not {least} samples or more along both sides")
                 return None
             return np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be read as an image: {error}") from error
+        raise ValueError(f"{readable(path)} cannot be read as an image: {plain(str(error))}") from error
 
 
 @cache  # photographs are read for several claims, and named once
