@@ -1,0 +1,49 @@
+"""Inputs by number: damaged seeds, damaged cases of the corpus, and damage to what made something new happen."""
+
+import hashlib
+import json
+from pathlib import Path
+from random import Random
+from types import ModuleType
+
+from fuzzing.cases import Case, corpus, opened, saved
+
+GO_ON = 0.4  # of the inputs damage one that was news
+MOST_KEPT = 500
+
+
+class Inputs:
+    """Makes input after input. All follow from the seed, the number of the input, and what happened before it.
+
+    Args:
+        module: Of a target: makes seeds and damages them.
+        target: Its name.
+        seed: Of all inputs.
+        folder: What was news is kept there, for the next worker.
+    """
+
+    def __init__(self, module: ModuleType, target: str, seed: int, folder: Path) -> None:
+        self.module, self.target, self.seed, self.folder = module, target, seed, folder
+        self.seeds = [*module.seeds(), *corpus(target).values()]
+        self.by_suffix: dict[str, list[Case]] = {}
+        for one in self.seeds:
+            self.by_suffix.setdefault(Path(one.main).suffix, []).append(one)
+        folder.mkdir(exist_ok=True)
+        self.kept = [opened(path) for path in sorted(folder.iterdir())]
+        self.known = {path.name.rpartition("-")[2] for path in folder.iterdir()}
+
+    def case(self, number: int) -> Case:
+        """Return input ``number``."""
+        random = Random(f"{self.seed}/{self.target}/{number}")
+        one = random.choice(self.kept if self.kept and random.random() < GO_ON else self.seeds)
+        return self.module.mutated(one, random, random.choice(self.by_suffix[Path(one.main).suffix]))
+
+    def keep(self, number: int, case: Case, end: object) -> bool:
+        """Keep an input if none before it came to the same end."""
+        name = hashlib.sha256(json.dumps(end).encode()).hexdigest()[:16]
+        if name in self.known or len(self.kept) >= MOST_KEPT:
+            return False
+        self.known.add(name)
+        self.kept.append(case)
+        saved(case, self.folder / f"{number:09d}-{name}")
+        return True

@@ -1,0 +1,198 @@
+"""Whoever watches the workers: what they die of is put down to the input that they were trying."""
+
+import contextlib
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fuzzing.cases import opened, saved
+
+SECONDS, MEMORY_MB = 5.0, 1000.0  # at most
+PATIENCE = 60.0  # seconds to start in, imports and all
+AT_ONCE = 5000  # inputs for one process
+HERE = Path(__file__).parents[1]
+
+
+@dataclass
+class Found:
+    """An input that something went wrong with.
+
+    Attributes:
+        name: Of its folder.
+        kind: ``"crash"``, ``"exception"``, ``"hang"``, ``"memory"`` or ``"execution"``.
+        what: The traceback, or how the process ended.
+        again: Whether it happened once more in a process of its own; None before that is tried.
+    """
+
+    name: str
+    kind: str
+    what: str
+    again: bool | None = None
+
+
+@dataclass
+class Tally:
+    """What became of the inputs of one target.
+
+    Attributes:
+        target: Its name.
+        inputs: Tried.
+        passed: Whose container was recognised.
+        accepted: Of which something came out.
+        refused: With an error that is documented.
+        passed_accepted: Of those that passed.
+        news: Inputs that came to an end that none before had come to.
+        found: What went wrong.
+        slowest_s: The longest that one took.
+        baseline_mb: Memory of a process before its first input.
+        peak_mb: The most memory resident.
+        seconds: Of all.
+    """
+
+    target: str
+    inputs: int = 0
+    passed: int = 0
+    accepted: int = 0
+    refused: int = 0
+    news: int = 0
+    found: list[Found] = field(default_factory=list)
+    slowest_s: float = 0.0
+    baseline_mb: float = 0.0
+    peak_mb: float = 0.0
+    seconds: float = 0.0
+
+
+class Worker:
+    """A worker process; `lines` yields what it says, and None where it says nothing for too long."""
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        root = HERE.parent
+        paths = [str(root), str(root / "recipes"), str(HERE), os.environ.get("PYTHONPATH", "")]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
+        environment |= {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
+        self.errors = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "fuzzing.worker", json.dumps(job)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            env=environment,
+            text=True,
+            start_new_session=True,
+        )
+        self._lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.put(line)
+        self._lines.put("")
+
+    def says(self, seconds: float) -> dict[str, Any] | None:
+        """Return what it says next, empty at its end; None if it says nothing for so long."""
+        try:
+            line = self._lines.get(timeout=seconds)
+        except queue.Empty:
+            return None
+        return json.loads(line) if line.endswith("\n") else {}
+
+    def ended(self, hung: bool) -> str:
+        """Wait for its end, or make one if it hangs, and say how it ended."""
+        if not hung:
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it has closed its output
+                self.process.wait(PATIENCE)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # and what it has started
+        status = self.process.wait()
+        self.errors.seek(0, os.SEEK_END)
+        self.errors.seek(max(0, self.errors.tell() - 3000))
+        said = self.errors.read().decode("utf-8", "replace")
+        self.errors.close()
+        name = signal.Signals(-status).name if status < 0 else f"status {status}"
+        return f"ended with {name}\n{said}"
+
+
+def made(target: str, inputs: int, seed: int, out: Path, progress: Callable[[], Any] = lambda: None) -> Tally:
+    """Try inputs that are made, on one process at a time, and keep what goes wrong under ``out/found``."""
+    tally, start, number = Tally(target), time.perf_counter(), 0
+    folder = out / target
+    shutil.rmtree(folder, ignore_errors=True)
+    while number < inputs:
+        job = {"target": target, "seed": seed, "first": number, "count": min(AT_ONCE, inputs - number)}
+        for one in _run({**job, "folder": str(folder)}, tally):
+            number += 1
+            progress()
+            if one is not None:
+                name = f"{target}-{number - 1:09d}-{one.kind}"
+                tally.found.append(Found(name, one.kind, one.what))
+                saved(opened(folder / "case"), out / "found" / name)
+    for found in tally.found:
+        case = out / "found" / found.name
+        found.again = bool(replayed([(target, case)], folder).found)
+    tally.seconds = time.perf_counter() - start
+    return tally
+
+
+def replayed(cases: Sequence[tuple[str, Path]], folder: Path) -> Tally:
+    """Try given cases; what goes wrong is named as the case is."""
+    tally, number = Tally("given"), 0
+    while number < len(cases):
+        job = {"cases": [(target, str(path)) for target, path in cases[number:]], "folder": str(folder)}
+        for one in _run(job, tally):
+            if one is not None:
+                tally.found.append(Found(str(cases[number][1]), one.kind, one.what))
+            number += 1
+    return tally
+
+
+def _run(job: dict[str, Any], tally: Tally) -> Iterator[Found | None]:
+    """Start a worker; yield for every input that it comes to what is wrong with it, or None, until it ends."""
+    worker, trying = Worker(job), False
+    said = worker.says(PATIENCE)
+    if not said or "ready" not in said:
+        raise RuntimeError(f"the worker does not start: {worker.ended(said is None)}")
+    tally.baseline_mb = max(tally.baseline_mb, said["memory_mb"])
+    while True:
+        said = worker.says(SECONDS + 1 if trying else PATIENCE)
+        if not said:
+            hung = said is None
+            how = worker.ended(hung)
+            if trying:
+                tally.inputs += 1
+                tally.slowest_s = max(tally.slowest_s, SECONDS * hung)
+                yield Found("", "hang" if hung else "crash", how)
+            elif hung or worker.process.returncode:
+                raise RuntimeError(f"the worker fails between inputs: {how}")
+            return
+        trying = "number" in said
+        if "done" in said:
+            yield _counted(said, tally)
+
+
+def _counted(said: dict[str, Any], tally: Tally) -> Found | None:
+    tally.inputs += 1
+    tally.passed += said["passed"]
+    tally.accepted += said["outcome"] == "accepted"
+    tally.refused += said["outcome"] == "refused"
+    tally.news += said["news"]
+    tally.slowest_s = max(tally.slowest_s, said["seconds"])
+    tally.peak_mb = max(tally.peak_mb, said["peak_mb"])
+    if said["failure"]:
+        return Found("", said["failure"], said["what"])
+    if said["seconds"] > SECONDS:
+        return Found("", "hang", f"{said['seconds']:.1f} s: {said['what']}")
+    if said["peak_mb"] > MEMORY_MB:
+        return Found("", "memory", f"{said['peak_mb']:.0f} MB: {said['what']}")
+    return None
