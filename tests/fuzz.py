@@ -67,7 +67,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             bar.set_description(target)
             count = round(given.inputs * (SHARES[target] if len(targets) > 1 else 1))
             tallies.append(made(target, count, given.seed, out, bar.update))
-            shutil.rmtree(out / target)
     limits = {"seconds": SECONDS, "memory_mb": MEMORY_MB}
     report = {"seed": given.seed, "limits": limits, "targets": [asdict(one) for one in tallies]}
     (out / "fuzz.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

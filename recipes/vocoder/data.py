@@ -20,11 +20,18 @@ import numpy as np
 import soundfile
 import torch
 import torchaudio
+from numpy.typing import NDArray
+
+from audioup.recording import check_header
 
 SPLITS = ("train", "valid", "test")
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3"})
 MIN_SECONDS = 0.1
 HELD_OUT = 0.05  # share of the clips that goes to each of valid and test
+LOWEST_RATE = 1000  # Hz: less is no speech, and would grow without bounds as it is resampled
+# What a small file decodes to fits into memory whatever is in it; a longer one has a byte or more for so many samples.
+LONG_CLIP, MOST_IN_A_BYTE = 2**24, 100  # samples, after resampling
+AT_ONCE = 2**20  # values that are decoded together
 MAX_RESAMPLE_TAPS = 10_000_000  # torchaudio builds a kernel of about (new rate) * (old rate) / gcd^2 taps
 CACHE = Path("~/.cache/audioup")
 
@@ -157,17 +164,18 @@ def load_clip(clip: Clip, sample_rate: int) -> torch.Tensor:
         Float32 samples of shape (T,), full scale 1, with T = ceil(file samples * sample_rate / file rate).
 
     Raises:
-        UnreadableClip: the file does not decode, is empty, or holds NaN or infinite samples.
+        UnreadableClip: the file does not decode, is empty, holds NaN or infinite samples, or promises more of them
+            than so small a file holds.
     """
     try:
-        samples, file_rate = soundfile.read(clip.path, dtype="float32", always_2d=True)
-    except (RuntimeError, OSError, UnicodeError) as error:
+        samples, file_rate = _decoded(clip.path, sample_rate)
+    except (RuntimeError, OSError, UnicodeError, ValueError) as error:
         raise UnreadableClip(f"{clip.path} cannot be decoded: {error}") from error
     if len(samples) == 0:
         raise UnreadableClip(f"{clip.path} decodes to no samples")
     if not np.isfinite(samples).all():
         raise UnreadableClip(f"{clip.path} holds NaN or infinite samples")
-    waveform = torch.from_numpy(samples.mean(axis=1))
+    waveform = torch.from_numpy(samples)
     if file_rate != sample_rate:
         if file_rate * sample_rate // math.gcd(file_rate, sample_rate) ** 2 > MAX_RESAMPLE_TAPS:
             raise UnreadableClip(
@@ -175,6 +183,25 @@ def load_clip(clip: Clip, sample_rate: int) -> torch.Tensor:
             )
         waveform = torchaudio.functional.resample(waveform, file_rate, sample_rate)
     return waveform
+
+
+def _decoded(path: Path, sample_rate: int) -> tuple[NDArray[np.float32], int]:
+    """Mean of the channels, shape (T,), and the file's own rate; no memory is taken on the header's word."""
+    with soundfile.SoundFile(path) as sound:
+        _check_header(path, sound.samplerate, sound.channels, sound.frames)
+        length = math.ceil(sound.frames * max(1, sample_rate / sound.samplerate))
+        if length > max(LONG_CLIP, MOST_IN_A_BYTE * path.stat().st_size):
+            raise ValueError(f"so small a file holds no {length} samples of sound")
+        pieces = []
+        while len(piece := sound.read(max(1, AT_ONCE // sound.channels), dtype="float32", always_2d=True)):
+            pieces.append(piece.mean(axis=1))
+        return np.concatenate([np.zeros(0, np.float32), *pieces]), int(sound.samplerate)
+
+
+def _check_header(path: Path, sample_rate: int, channels: int, frames: int) -> None:
+    if sample_rate < LOWEST_RATE:
+        raise ValueError(f"its sample rate is {sample_rate} Hz, and speech has at least {LOWEST_RATE}")
+    check_header(sample_rate, channels, frames, path.stat().st_size)
 
 
 def _download(data: str, cache: Path) -> tuple[Path, str]:
@@ -217,7 +244,8 @@ def _read_headers(paths: list[Path], names: Counter[str], skipped: list[tuple[st
     for path in paths:
         try:
             info = soundfile.info(path)
-        except (RuntimeError, OSError, UnicodeError) as error:
+            _check_header(path, info.samplerate, info.channels, info.frames)
+        except (RuntimeError, OSError, UnicodeError, ValueError) as error:
             skipped.append((str(path), f"unreadable: {error}"))
             continue
         if info.frames < MIN_SECONDS * info.samplerate:

@@ -36,8 +36,9 @@ def lay_out(case: Case, folder: Path) -> Path:
     Beside it lie what a hostile file may point to: ``link.bin`` leads out of the folder, ``zeros`` to an endless
     device, ``pipe`` is one that nobody writes to.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in list(folder.iterdir()):
+        old.unlink() if old.is_symlink() or not old.is_dir() else shutil.rmtree(old)
     for name, content in case.files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -46,7 +46,7 @@ def flac(data: bytes) -> bytes:
             out[end] = checksum(bytes(out[at:end]), 0x07, 8)
             starts.append(at)
         at = data.find(b"\xff\xf8", at + 2)
-    for start, stop in zip(starts, [*starts[1:], len(out)], strict=True):
+    for start, stop in zip(starts, [*starts, len(out)][1:], strict=True):
         if stop - start > 8:
             struct.pack_into(">H", out, stop - 2, checksum(bytes(out[start : stop - 2]), 0x8005, 16))
     return bytes(out)

@@ -28,7 +28,7 @@ def recognised(path: Path) -> bool:
     return path.is_file()
 
 
-def check(path: Path, random: Random) -> str:
+def check(path: Path, random: Random | None) -> str:
     """Do what the case says."""
     fault = path.read_text()
     if fault == "hang":

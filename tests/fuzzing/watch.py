@@ -21,6 +21,7 @@ from fuzzing.cases import opened, saved
 SECONDS, MEMORY_MB = 5.0, 1000.0  # at most
 PATIENCE = 60.0  # seconds to start in, imports and all
 AT_ONCE = 5000  # inputs for one process
+IN_MEMORY = Path("/dev/shm")  # where inputs are laid out, if there is such a place
 HERE = Path(__file__).parents[1]
 
 
@@ -113,6 +114,10 @@ class Worker:
         if not hung:
             with contextlib.suppress(subprocess.TimeoutExpired):  # it has closed its output
                 self.process.wait(PATIENCE)
+        else:  # at this signal Python says where it is
+            self.process.send_signal(signal.SIGABRT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(2)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)  # and what it has started
         status = self.process.wait()
@@ -127,8 +132,7 @@ class Worker:
 def made(target: str, inputs: int, seed: int, out: Path, progress: Callable[[], Any] = lambda: None) -> Tally:
     """Try inputs that are made, on one process at a time, and keep what goes wrong under ``out/found``."""
     tally, start, number = Tally(target), time.perf_counter(), 0
-    folder = out / target
-    shutil.rmtree(folder, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-", dir=IN_MEMORY if IN_MEMORY.is_dir() else None))
     while number < inputs:
         job = {"target": target, "seed": seed, "first": number, "count": min(AT_ONCE, inputs - number)}
         for one in _run({**job, "folder": str(folder)}, tally):
@@ -141,6 +145,7 @@ def made(target: str, inputs: int, seed: int, out: Path, progress: Callable[[], 
     for found in tally.found:
         case = out / "found" / found.name
         found.again = bool(replayed([(target, case)], folder).found)
+    shutil.rmtree(folder)
     tally.seconds = time.perf_counter() - start
     return tally
 

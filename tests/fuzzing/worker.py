@@ -56,9 +56,11 @@ def main(job: dict[str, Any]) -> None:
     for number in numbers:
         target, case = (given[number][0], opened(Path(given[number][1]))) if given else (job["target"], inputs.case(number))
         path = lay_out(case, folder / "case")
+        os.ftruncate(2, 0)  # what was said of others
+        os.lseek(2, 0, os.SEEK_SET)
         forget_peak()
         say(number=number)
-        result = tried(modules[target], path, Random(f"{job.get('seed')}/{number}/check"))
+        result = tried(modules[target], path, None if given else Random(f"{job['seed']}/{number}/check"))
         end = result.pop("end")
         say(done=number, news=inputs is not None and inputs.keep(number, case, end), **result)
 
@@ -70,7 +72,7 @@ def module_of(target: str) -> ModuleType:
     return import_module(f"fuzzing.{MODULES[target]}")
 
 
-def tried(module: ModuleType, path: Path, random: Random) -> dict[str, Any]:
+def tried(module: ModuleType, path: Path, random: Random | None) -> dict[str, Any]:
     """Try one input and say how it went: ``outcome``, and what is wrong with it in ``failure`` and ``what``."""
     passed = module.recognised(path)
     start = time.perf_counter()
