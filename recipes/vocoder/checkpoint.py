@@ -18,6 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from audioup.torch_file import load_torch
+
 KEPT = 2  # the newest ones; the one before the last is for the day the last cannot be read
 NAMED = 3  # keys of every kind of fault
 LONGEST = 300  # characters of others' messages
@@ -98,7 +100,7 @@ def load_checkpoint(path: Path, names: tuple[str, ...]) -> tuple[dict[str, dict[
     """
     try:
         weights = {name: load_file(path / f"{name}.safetensors") for name in names}
-        state = torch.load(path / "state.pt", weights_only=True, map_location="cpu")
+        state = load_torch(path / "state.pt")
         return weights, {**state, "step": int(state["step"])}
     except Exception as error:
         raise ValueError(

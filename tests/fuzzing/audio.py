@@ -135,7 +135,7 @@ def _fields(data: bytes, random: Random) -> bytes:
         places = [(4, 1), (5, 3), (8, 2), (10, 2), (12, 3), (15, 3), (18, 3), (20, 2), (21, 5), (22, 4)]
     else:
         pages = [n for n in range(len(data)) if data.startswith(b"OggS", n)]
-        page = random.choice(pages)
+        page = random.choice(pages or [0])
         places = [(page + 5, 1), (page + 6, 8), (page + 14, 4), (page + 18, 4), (page + 26, 1), (39, 1), (40, 4)]
         places += [(44, 4), (48, 4), (52, 4), (56, 1)]
     for at, size in random.sample(places, random.randint(1, 3)):
@@ -147,12 +147,12 @@ def _fields(data: bytes, random: Random) -> bytes:
 
 def _frames(data: bytes, random: Random) -> bytes:
     """Damage the insides of MPEG frames, or one header, and leave the sync of the others."""
-    at = [n for n in range(len(data) - 4) if data[n] == 0xFF and data[n + 1] & 0xE0 == 0xE0]
+    at = [n for n in range(len(data) - 4) if data[n] == 0xFF and data[n + 1] & 0xE0 == 0xE0] or [0]
     out = bytearray(data)
     for _ in range(random.randint(1, 8)):
         place = random.choice(at) + (random.randint(4, 40) if random.random() < 0.7 else random.randint(2, 3))
         if place < len(out):
             out[place] = random.randrange(256)
     if random.random() < 0.2:
-        del out[random.randrange(len(out)) :]
+        del out[random.randrange(len(out) + 1) :]
     return bytes(out)
