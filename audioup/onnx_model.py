@@ -35,6 +35,7 @@ RESIZES = {
     ("cubic", "pytorch_half_pixel"): "cubic",
 }
 TORCHS_CUBIC = -0.75
+MOST_BYTES = 2**28  # of all kernels: layers may share one that is stored once
 # What a node raises that is not as its kind has to be: inputs missing, attributes of another type.
 MALFORMED = (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError)
 
@@ -69,12 +70,16 @@ def read_onnx(path: Path) -> Read:
     rates = Rates(graph, lambda node: read_strides(graph, node)[-1])
     layers: list[Upsampler] = []
     skipped: list[Skipped] = []
+    held = 0
     for node in graph.nodes:
         try:
             found = _tried(_read, graph, node)
         except Unsuitable as error:
             skipped.append(Skipped(str(node.name), node.op_type, str(error)))
             continue
+        held += 0 if found is None else found.kernel.nbytes
+        if held > MOST_BYTES:
+            raise ValueError(f"the kernels of what upsamples have more than {MOST_BYTES >> 20} MB")
         if found is not None:
             rate, undone = rates.of(node.output[0])
             layers.append(replace(found, rate=rate, undone=undone))

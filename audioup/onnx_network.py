@@ -20,6 +20,7 @@ from audioup.onnx_tensors import attribute, integers, within
 from audioup.probe_report import ProbeReport
 from audioup.source import Unsuitable
 
+MOST_PIECES = 1000
 SLASH = "/"  # in names of modules, where the graph's have a dot
 
 
@@ -46,6 +47,8 @@ class OnnxNetwork(nn.Module):
         self.steps = nn.ModuleDict()
         self._order: list[Layer | Piece] = []
         pieces = _pieces(graph)
+        if len(pieces) > MOST_PIECES:
+            raise ValueError(f"more than {MOST_PIECES // 2} layers that upsample")
         try:
             typed = onnx.shape_inference.infer_shapes(model)
             for n, nodes in enumerate(pieces):
@@ -134,7 +137,10 @@ class Piece(nn.Module):
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         settings.log_severity_level = 3
         self.session = onnxruntime.InferenceSession(
-            whole.SerializeToString(), settings, providers=["CPUExecutionProvider"]
+            whole.SerializeToString(),
+            settings,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=["ConstantFolding"],  # a few bytes may unfold to any size before anything is run
         )
 
     def forward(self, *tensors: Tensor) -> list[Tensor]:

@@ -19,8 +19,8 @@ STREAM = 2**31 - 2**16  # bytes: a header that promises more was written before 
 UNKNOWN = 2**48  # more samples than any file holds: the header of a stream does not know
 HIGHEST_RATE = 1_000_000  # Hz; blocks of as many milliseconds of more would fill the memory
 MOST_AT_ONCE = 3 * 2**24  # values, in a piece of all channels: 52 channels of 48 kHz
-# A few bytes can promise hours: of silence, or of nothing. What is longer than a minute or two has more to it.
-SHORT, MOST_IN_A_BYTE = 2**22, 400  # samples; FLAC holds silence at 372 in a byte
+# A few bytes can promise hours: of silence, or of nothing. What is longer than some seconds has more to it.
+SHORT, MOST_IN_A_BYTE = 2**20, 100  # samples; speech at 3.8 kbit/s and 48 kHz has so many in a byte
 
 
 class Recording:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
+from torch import Tensor
 
 from audioup.pickled import LARGEST_PICKLE, Refused, scan
 
@@ -15,6 +16,7 @@ END = struct.Struct("<4s4H2LH")  # of an archive
 END_64, LOCATOR_64 = struct.Struct("<4sQ2H2L4Q"), 20
 LEGACY = 5  # pickles: torch's number, its version, the machine's kinds, the content, the list of storages
 MOST_MEMBERS = 2**16
+OFTEN, LITTLE = 4, 2**24  # times that all bytes of a file are named; bytes that may be named as often as one likes
 
 
 def load_torch(path: Path, mmap: bool = False) -> Any:
@@ -35,7 +37,24 @@ def load_torch(path: Path, mmap: bool = False) -> Any:
             _check_archive(file)
         else:
             _check_legacy(file)
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=(mmap and zipped) or None)
+    content = torch.load(path, map_location="cpu", weights_only=True, mmap=(mmap and zipped) or None)
+    named, size = _named(content), path.stat().st_size
+    if named > OFTEN * size + LITTLE:
+        raise Refused(f"its tensors share their values: {named} bytes in a file of {size}")
+    return content
+
+
+def _named(content: Any) -> int:
+    """Count the bytes of tensors in mappings and lists, as often as they are named, but each mapping and list once."""
+    count, seen, waiting = 0, set(), [content]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, Tensor):
+            count += one.numel() * one.element_size()
+        elif isinstance(one, (dict, list, tuple)) and id(one) not in seen:
+            seen.add(id(one))
+            waiting += one.values() if isinstance(one, dict) else one
+    return count
 
 
 def _check_archive(file: IO[bytes]) -> None:

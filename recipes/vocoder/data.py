@@ -22,7 +22,7 @@ import torch
 import torchaudio
 from numpy.typing import NDArray
 
-from audioup.recording import check_header
+from audioup.recording import MOST_IN_A_BYTE, check_header
 
 SPLITS = ("train", "valid", "test")
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3"})
@@ -30,7 +30,7 @@ MIN_SECONDS = 0.1
 HELD_OUT = 0.05  # share of the clips that goes to each of valid and test
 LOWEST_RATE = 1000  # Hz: less is no speech, and would grow without bounds as it is resampled
 # What a small file decodes to fits into memory whatever is in it; a longer one has a byte or more for so many samples.
-LONG_CLIP, MOST_IN_A_BYTE = 2**24, 100  # samples, after resampling
+LONG_CLIP = 2**24  # samples, after resampling
 AT_ONCE = 2**20  # values that are decoded together
 MAX_RESAMPLE_TAPS = 10_000_000  # torchaudio builds a kernel of about (new rate) * (old rate) / gcd^2 taps
 CACHE = Path("~/.cache/audioup")

@@ -65,7 +65,7 @@ def opened(path: Path) -> Case:
     """Read a case: a file by itself, or a folder."""
     if path.is_file():
         return Case({f"main{path.suffix}": path.read_bytes()})
-    files = sorted(file for file in path.rglob("*") if file.is_file())
+    files = sorted(file for file in path.rglob("*") if file.is_file() and not file.is_symlink())
     return Case({file.relative_to(path).as_posix(): file.read_bytes() for file in files})
 
 

@@ -89,10 +89,10 @@ def mutated(case: Case, random: Random, other: Case) -> Case:
         return case.replaced("main.onnx", scrambled(data, random, other.files["main.onnx"], kept=random.choice((0, 2))))
     try:
         model = onnx.load_from_string(data)
+        for _ in range(random.randint(1, 4)):
+            _edit(model, random)
     except Exception:  # protobuf has kinds of its own; an earlier input may be no message any more
         return case.replaced("main.onnx", scrambled(data, random, kept=2))
-    for _ in range(random.randint(1, 4)):
-        _edit(model, random)
     return case.replaced("main.onnx", model.SerializeToString())
 
 
