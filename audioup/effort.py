@@ -26,5 +26,5 @@ def of_projections(lengths: Sequence[int], orders: int = 1) -> int:
 
 
 def of_response(channels: int, length: int, stride: int, frequencies: int) -> int:
-    """Return the multiplications that the transform of a kernel takes, and its waves, which take more each."""
-    return frequencies * stride * length * (16 + min(channels, length))
+    """Return the multiplications that the transform of a kernel takes, and its waves, each as long as 48."""
+    return frequencies * stride * length * (48 + min(channels, length))

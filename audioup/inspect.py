@@ -5,7 +5,7 @@ A state dict, a file or a module will do; nothing is run.
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from audioup.tones import tonal_fraction
 from audioup.upsampler import Upsampler, of_model
 
 SHOWN_LINES = 4  # in the table
-LARGEST_RESPONSE = 2**17  # taps times stride; those of vocoders have up to 2**12
+LARGEST_RESPONSE = 2**15  # taps times stride; those of vocoders have up to 2**12
 ORDERS = 8  # that are tried at most, as a rule
 
 
@@ -76,7 +76,7 @@ class InspectedLayer:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that ``json`` can write."""
         return {
-            **asdict(self),
+            **{field.name: getattr(self, field.name) for field in fields(self)},
             "response": None if self.response is None else self.response.to_dict(),
             "rate": None if self.rate is None else float(self.rate),
         }
@@ -115,7 +115,11 @@ class Inspection:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that ``json`` can write."""
-        return {**asdict(self), "layers": [layer.to_dict() for layer in self.layers]}
+        return {
+            **{field.name: getattr(self, field.name) for field in fields(self)},
+            "layers": [layer.to_dict() for layer in self.layers],
+            "skipped": [asdict(one) for one in self.skipped],
+        }
 
     def __str__(self) -> str:
         head = ("layer", "kind", "stride", "kernel", "channels", "overlap", "tone", "order", "image", "lines, Hz")

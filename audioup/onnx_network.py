@@ -49,6 +49,9 @@ class OnnxNetwork(nn.Module):
         pieces = _pieces(graph)
         if len(pieces) > MOST_PIECES:
             raise ValueError(f"more than {MOST_PIECES // 2} layers that upsample")
+        for node in graph.nodes:  # the inference of shapes makes as many as it is told
+            if node.op_type == "Split" and attribute(node, "num_outputs", len(node.output)) != len(node.output):
+                raise ValueError(f"damaged: Split says another number of outputs than its {len(node.output)}")
         try:
             typed = onnx.shape_inference.infer_shapes(model)
             for n, nodes in enumerate(pieces):
@@ -103,6 +106,9 @@ class Layer(nn.ConvTranspose1d):
         self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
         self.crop, self.more = pads, _whole(node, "output_padding", 1)[0]
         self.takes, self.gives = [node.input[0]], [node.output[0]]
+
+    def reset_parameters(self) -> None:
+        """Leave them: the graph has its own, and to draw others takes longer than all the rest."""
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> list[Tensor]:  # type: ignore[override]
         """Return one tensor, in a list."""

@@ -88,6 +88,8 @@ def _loaded(tensor: Any, folder: Path, most: int) -> Any:
 def outside(tensor: Any, folder: Path) -> Path:
     """Return where external data lies; `ValueError` if that is not in the folder of the model."""
     location = next((one.value for one in tensor.external_data if one.key == "location"), "")
+    if not isinstance(location, str):  # bytes that are no text
+        raise ValueError(f"refused: external data of {tensor.name!r} at a place with no name")
     given = Path(location)
     if not location or "\0" in location or given.is_absolute() or ".." in given.parts:
         raise ValueError(f"refused: external data at {location!r}, not in the folder of the model")

@@ -19,7 +19,8 @@ from typing import Literal
 
 import tyro
 from fuzzing.cases import TARGETS
-from fuzzing.watch import MEMORY_MB, SECONDS, Tally, made
+from fuzzing.watch import Tally, made
+from fuzzing.worker import MEMORY_MB, SECONDS
 from tqdm import tqdm
 
 from audioup.table import table

@@ -25,9 +25,9 @@ def audio() -> Iterator[tuple[str, Case]]:
     """Make headers that promise too much, and silence that goes on for hours."""
     for rate in (2**32 - 1, 2**28, 1):
         yield f"rate-{rate}.wav", Case({"main.wav": _wav(rate, 1, bytes(1600))})
-    yield "channels-1024.wav", Case({"main.wav": _wav(48000, 1024, bytes(2048 * 20))})
+    yield "channels-1024.wav", Case({"main.wav": _wav(48000, 1024, bytes(2048 * 4))})
     yield "promises-4-gb.wav", Case({"main.wav": _wav(8000, 1, bytes(1600), 2**32 - 8)})
-    yield "silence-for-hours.flac", Case({"main.flac": _silence(48000, 2500)})
+    yield "silence-for-hours.flac", Case({"main.flac": _silence(48000, 800)})
     yield "promises-2-to-the-36.flac", Case({"main.flac": _silence(48000, 10, 2**36 - 1)})
     yield "length-unknown.flac", Case({"main.flac": _silence(48000, 10, 0)})
     yield "silence-at-the-highest-rate.flac", Case({"main.flac": _silence(655350, 60)})
@@ -51,8 +51,8 @@ def checkpoints() -> Iterator[tuple[str, Case]]:
     yield "storage-beyond-the-file.pt", Case({"main.pt": _claiming(2**28)})
     yield "storage-beyond-the-file-legacy.pt", Case({"main.pt": _claiming(2**28, zipped=False)})
     yield "storage-never-read-legacy.pt", Case({"main.pt": _claiming(2**25, zipped=False, listed=False)})
-    yield "views-by-the-thousand.pt", Case({"main.pt": _views(5000)})
-    keys = {n * (2**61 - 1): 0 for n in range(1, 20_001)}
+    yield "views-by-the-thousand.pt", Case({"main.pt": _views(1200)})
+    keys = {n * (2**61 - 1): 0 for n in range(1, 3001)}
     yield "keys-that-collide.pt", Case({"main.pt": checkpoint.of_pickle(pickle.dumps(keys, 2))})
     said: dict[str, Any] = {"family": "resize", "stride": [32], "groups": 1, "order": 0, "mode": "sinc", "zeros": 63}
     layer = {"0": {**said, "rolloff": 0.99}}
@@ -61,16 +61,15 @@ def checkpoints() -> Iterator[tuple[str, Case]]:
     layer = {"0": {"family": "transposed", "stride": [2], "groups": 1, "order": 1023}}
     weights = {"0.weight": torch.ones(1, 1, 4096)}
     yield "order-1023.safetensors", Case({"main.safetensors": save(weights, {METADATA: json.dumps(layer)})})
-    many = {f"ups.{n}.weight": torch.ones(1, 1, 60) for n in range(600)}
+    many = {f"ups.{n}.weight": torch.ones(1, 1, 60) for n in range(150)}
     yield "layers-by-the-hundred.safetensors", Case({"main.safetensors": save(many)})
     config = json.dumps(checkpoint.CONFIG | {"upsample_initial_channel": 2**19, "num_mels": 2**19}).encode()
     yield "sizes-that-fill-memory", Case({"main.safetensors": save({"conv_pre.weight": torch.ones(1)}), "config.json": config})
     checkpoint._small_preset()
     run = checkpoint._run()
     options = json.loads(run.files["config.json"])
-    for key, value in (("noise", 1e300), ("preset", "v1"), ("upsampler", "regular-2")):
-        changed = {**options, "options": {**options["options"], key: value}}
-        yield f"run-{key}", run.replaced("config.json", json.dumps(changed).encode())
+    options["options"]["noise"] = 1e300
+    yield "run-of-much-noise", Case({"config.json": json.dumps(options).encode()})
 
 
 def graphs() -> Iterator[tuple[str, Case]]:
@@ -101,7 +100,7 @@ def graphs() -> Iterator[tuple[str, Case]]:
     yield "gigabytes-of-ones.onnx", _graph(tiled, {"one": one, "shape": np.array([2**32])})
     yield "gigabytes-beside-a-layer.onnx", _graph([filled[0], node("ConvTranspose", ["x", "w"], ["b"], **up), node("Add", ["b", "a"], ["y"])], {"shape": np.array([2**32]), "w": np.ones((2, 1, 4), "f4")})
     yield "ranged.onnx", _graph([node("Range", ["zero", "end", "step"], ["a"]), node("Add", ["x", "a"], ["y"])], {"zero": np.float32(0), "end": np.float32(1e10), "step": np.float32(1)})
-    parts = [node("Split", ["x"], ["y"], num_outputs=2**40)]
+    parts = [node("Split", ["x"], ["y"], num_outputs=2**24)]
     yield "split-into-many.onnx", _graph(parts, {})
     resize = [node("Resize", ["x", "", "scales"], ["a"], mode="cubic"), node("Conv", ["a", "w"], ["y"])]
     weights = {"scales": np.array([1, 1, 330], "f4"), "w": np.ones((90, 90, 1), "f4")}

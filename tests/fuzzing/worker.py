@@ -17,8 +17,9 @@ from random import Random
 from types import ModuleType
 from typing import Any
 
-from fuzzing.cases import CANARY, lay_out, opened
+from fuzzing.cases import CANARY, lay_out, opened, saved
 
+SECONDS, MEMORY_MB = 5.0, 1000.0  # of computing, and resident, at most, for one input
 HEADROOM = 2**31  # bytes that may be asked for beyond what the imports have; the system refuses more
 MODULES = {"audio": "audio", "checkpoint": "checkpoint", "onnx": "onnx_files", "planted": "faults"}
 IMPORTS = {"audio": ("scipy.signal", "scipy.ndimage", "vocoder.data"), "checkpoint": ("vocoder.runs", "vocoder.published")}
@@ -62,6 +63,8 @@ def main(job: dict[str, Any]) -> None:
         say(number=number)
         result = tried(modules[target], path, None if given else Random(f"{job['seed']}/{number}/check"))
         end = result.pop("end")
+        if result["failure"]:
+            saved(case, folder / f"failed-{number}")  # before the next takes its place
         say(done=number, news=inputs is not None and inputs.keep(number, case, end), **result)
 
 
@@ -75,7 +78,7 @@ def module_of(target: str) -> ModuleType:
 def tried(module: ModuleType, path: Path, random: Random | None) -> dict[str, Any]:
     """Try one input and say how it went: ``outcome``, and what is wrong with it in ``failure`` and ``what``."""
     passed = module.recognised(path)
-    start = time.perf_counter()
+    start = time.process_time()  # the machine may be busy with other things
     outcome, failure, what, trail = "accepted", "", "", ()
     try:
         what = module.check(path, random)
@@ -85,10 +88,13 @@ def tried(module: ModuleType, path: Path, random: Random | None) -> dict[str, An
         outcome, trail = "failed", traceback.extract_tb(error.__traceback__)
         failure = "memory" if isinstance(error, MemoryError) else "exception"
         what = "".join(traceback.format_exception(error))
-    seconds = time.perf_counter() - start
+    seconds, memory_mb = time.process_time() - start, peak_mb()
     if Path(CANARY).exists():
         Path(CANARY).unlink()
         outcome, failure = "failed", "execution"
+    elif not failure and (seconds > SECONDS or memory_mb > MEMORY_MB):
+        outcome, failure = "failed", "hang" if seconds > SECONDS else "memory"
+        what = f"{seconds:.1f} s, {memory_mb:.0f} MB: {what}"
     ours = [f"{Path(one.filename).name}:{one.lineno}" for one in trail][-8:]
     return {
         "passed": passed,
@@ -96,7 +102,7 @@ def tried(module: ModuleType, path: Path, random: Random | None) -> dict[str, An
         "failure": failure,
         "what": what[-3000:],
         "seconds": seconds,
-        "peak_mb": peak_mb(),
+        "peak_mb": memory_mb,
         "end": [outcome, ours, DIGITS.sub("#", what)[:100] if not failure else ""],
     }
 
