@@ -55,7 +55,7 @@ def seeds() -> list[Case]:
 
 def mutated(case: Case, random: Random, other: Case) -> Case:
     """Damage one file of a checkpoint."""
-    name = random.choice([one for one in case.files if one != "config.json"])
+    name = random.choice([one for one in case.files if one != "config.json"] or ["config.json"])
     if "config.json" in case.files and random.random() < 0.3:
         name = "config.json"
     data = case.files[name]

@@ -8,7 +8,7 @@ from types import ModuleType
 
 from fuzzing.cases import Case, corpus, opened, saved
 
-GO_ON = 0.4  # of the inputs damage one that was news
+GO_ON, GO_BACK = 0.4, 0.1  # of the inputs damage one that was news, or one of the corpus, most of which take longer
 MOST_KEPT = 500
 
 
@@ -24,9 +24,9 @@ class Inputs:
 
     def __init__(self, module: ModuleType, target: str, seed: int, folder: Path) -> None:
         self.module, self.target, self.seed, self.folder = module, target, seed, folder
-        self.seeds = [*module.seeds(), *corpus(target).values()]
+        self.seeds, self.corpus = module.seeds(), list(corpus(target).values())
         self.by_suffix: dict[str, list[Case]] = {}
-        for one in self.seeds:
+        for one in (*self.seeds, *self.corpus):
             self.by_suffix.setdefault(Path(one.main).suffix, []).append(one)
         folder.mkdir(exist_ok=True)
         self.kept = [opened(path) for path in sorted(folder.iterdir())]
@@ -35,7 +35,9 @@ class Inputs:
     def case(self, number: int) -> Case:
         """Return input ``number``."""
         random = Random(f"{self.seed}/{self.target}/{number}")
-        one = random.choice(self.kept if self.kept and random.random() < GO_ON else self.seeds)
+        kind = random.random()
+        pool = self.kept if kind < GO_ON else self.corpus if kind < GO_ON + GO_BACK else self.seeds
+        one = random.choice(pool or self.seeds)
         return self.module.mutated(one, random, random.choice(self.by_suffix[Path(one.main).suffix]))
 
     def keep(self, number: int, case: Case, end: object) -> bool:

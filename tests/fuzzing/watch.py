@@ -53,7 +53,7 @@ class Tally:
         passed: Whose container was recognised.
         accepted: Of which something came out.
         refused: With an error that is documented.
-        passed_accepted: Of those that passed.
+        accepted_numbers: Which they were, where cases were given.
         news: Inputs that came to an end that none before had come to.
         found: What went wrong.
         slowest_s: The longest that one took.
@@ -68,6 +68,7 @@ class Tally:
     accepted: int = 0
     refused: int = 0
     news: int = 0
+    accepted_numbers: list[int] = field(default_factory=list)
     found: list[Found] = field(default_factory=list)
     slowest_s: float = 0.0
     baseline_mb: float = 0.0
@@ -167,7 +168,10 @@ def replayed(cases: Sequence[tuple[str, Path]], folder: Path) -> Tally:
     tally, number = Tally("given"), 0
     while number < len(cases):
         job = {"cases": [(target, str(path)) for target, path in cases[number:]], "folder": str(folder)}
+        before = tally.accepted
         for one in _run(job, tally):
+            if tally.accepted > before:
+                before, _ = tally.accepted, tally.accepted_numbers.append(number)
             if one is not None:
                 tally.found.append(Found(str(cases[number][1]), one.kind, one.what))
             number += 1
