@@ -14,7 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audioup.pairing import Pairs
-from audioup.slowtime import Complex, ConstantSums, LineFit, LineSums, Real, Sums, constant_sums, line_sums, segments, tapers
+from audioup.slowtime import (
+    Complex,
+    ConstantSums,
+    LineFit,
+    LineSums,
+    Real,
+    Sums,
+    constant_sums,
+    line_sums,
+    segments,
+    tapers,
+)
 
 BLOCK_S = 0.064  # a block is at least this long: short enough for many blocks, long enough for narrow bins
 LEAST_BLOCKS = 12  # fewer cannot carry enough tapers

@@ -202,7 +202,7 @@ class Graph:
         if largest > LARGEST_KERNEL:
             raise Unsuitable(f"it is computed by way of {largest} values")
         grown = largest - max((one.size for one in given), default=0)
-        if grown > 0 and not self._growth.spent(grown) or not self._effort.spent(largest):
+        if (grown > 0 and not self._growth.spent(grown)) or not self._effort.spent(largest):
             raise Unsuitable(TOO_MUCH)
         try:
             with np.errstate(all="ignore"):

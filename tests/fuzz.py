@@ -44,7 +44,19 @@ class Options:
 
 def shown(tallies: Sequence[Tally]) -> str:
     """Lay the results out for the terminal."""
-    head = ("", "inputs", "passed the header", "accepted", "refused", "ends", "found", "slowest", "memory", "at rest", "took")
+    head = (
+        "",
+        "inputs",
+        "passed the header",
+        "accepted",
+        "refused",
+        "ends",
+        "found",
+        "slowest",
+        "memory",
+        "at rest",
+        "took",
+    )
     rows = [head]
     for one in tallies:
         share = f"{one.passed} ({one.passed / max(1, one.inputs):.0%})"
@@ -72,7 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = {"seed": given.seed, "limits": limits, "targets": [asdict(one) for one in tallies]}
     (out / "fuzz.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(shown(tallies))
-    print(f"{out / 'fuzz.json'} is written" + (f", and what went wrong is in {out / 'found'}" * any(t.found for t in tallies)))
+    print(
+        f"{out / 'fuzz.json'} is written"
+        + (f", and what went wrong is in {out / 'found'}" * any(t.found for t in tallies))
+    )
     return 1 if any(one.found for one in tallies) else 0
 
 

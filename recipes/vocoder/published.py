@@ -194,8 +194,8 @@ def _load(path: Path) -> Any:
             return load_file(path)
         return load_torch(path)
     except Refused as error:
-        named = f" ({error.name})" if error.name else ""
-        raise ValueError(f"{path} holds more than tensors{named}; code in a file is not run") from error
+        what = f"more than tensors ({error.name}); code in a file is not run" if error.name else f"no weights: {error}"
+        raise ValueError(f"{path} holds {what}") from error
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     except Exception as error:  # torch raises whatever its parts do

@@ -8,11 +8,11 @@ from random import Random
 
 import numpy as np
 import soundfile
+
+from audioup.commands.session import ScanSession, Session
 from fuzzing import checksums
 from fuzzing.cases import Case
 from fuzzing.mutate import NUMBERS, scrambled
-
-from audioup.commands.session import ScanSession, Session
 
 DOCUMENTED = (OSError, ValueError)
 STRIDES = (4, 4)
@@ -76,7 +76,7 @@ def recognised(path: Path) -> bool:
 
 
 def check(path: Path, random: Random | None) -> str:
-    """Measure or scan a recording, both if nothing is left to chance, and load it as training does; return what came out.
+    """Measure or scan a recording, both if nothing is left to chance, and load it as training does; say what came out.
 
     Raises:
         OSError: As documented.

@@ -13,25 +13,32 @@ from random import Random
 from typing import Any
 
 import torch
-from fuzzing import pickles, values
-from fuzzing.cases import Case
-from fuzzing.mutate import scrambled
 from safetensors.torch import save
 from torch import nn
 
 from audioup import ResizeConv1d, SubPixelConv1d, TransposedConv1d, TransposedConv2d, inspect_model, regular
 from audioup.state_dict import METADATA, layer_metadata
+from fuzzing import pickles, values
+from fuzzing.cases import Case
+from fuzzing.mutate import scrambled
 
 DOCUMENTED = (OSError, ValueError)
 CONFIG = {"upsample_rates": [4, 2], "upsample_kernel_sizes": [8, 4], "sampling_rate": 16000, "num_mels": 4}
-CONFIG |= {"upsample_initial_channel": 8, "resblock": "2", "resblock_kernel_sizes": [3], "resblock_dilation_sizes": [[1]]}
+CONFIG |= {
+    "upsample_initial_channel": 8,
+    "resblock": "2",
+    "resblock_kernel_sizes": [3],
+    "resblock_dilation_sizes": [[1]],
+}
 RUN = "checkpoints/step-000001"
 
 
 def seeds() -> list[Case]:
     """Make small checkpoints of every form, with a configuration beside some of them, and a run of the recipe."""
     torch.manual_seed(0)
-    plain = nn.Sequential(nn.ConvTranspose1d(6, 4, 8, 4), nn.Conv1d(4, 4, 3), nn.ConvTranspose1d(4, 1, 4, 2)).state_dict()
+    plain = nn.Sequential(
+        nn.ConvTranspose1d(6, 4, 8, 4), nn.Conv1d(4, 4, 3), nn.ConvTranspose1d(4, 1, 4, 2)
+    ).state_dict()
     normed = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.ConvTranspose1d(6, 4, 8, 4))).state_dict()
     ours = nn.Sequential(
         regular(TransposedConv1d(4, 2, 12, 4)), SubPixelConv1d(2, 2, 3, 2), ResizeConv1d(2, 1, 5, 4, mode="linear")
@@ -79,7 +86,15 @@ def recognised(path: Path) -> bool:
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 return any(name.endswith("data.pkl") for name in archive.namelist())
-        except (zipfile.BadZipFile, ValueError, NotImplementedError, UnicodeDecodeError, OSError, EOFError, MemoryError):
+        except (
+            zipfile.BadZipFile,
+            ValueError,
+            NotImplementedError,
+            UnicodeDecodeError,
+            OSError,
+            EOFError,
+            MemoryError,
+        ):
             return False
     # Of the old form three pickles come first: torch's number, its version, and the machine's kinds.
     return data.startswith(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}")
@@ -98,7 +113,10 @@ def check(path: Path, random: Random | None) -> str:
 
     _small_preset()
     if path.is_dir():
-        ways: list[Callable[[], object]] = [lambda: open_run(path).steps, lambda: load_checkpoint(path / RUN, ("generator",))]
+        ways: list[Callable[[], object]] = [
+            lambda: open_run(path).steps,
+            lambda: load_checkpoint(path / RUN, ("generator",)),
+        ]
     else:
         ways = [lambda: inspect_and_print(path), lambda: len(read_published(path))]
         if (path.parent / "config.json").is_file():
@@ -136,7 +154,9 @@ def of_pickle(pickled: bytes, zipped: bool = True) -> bytes:
     if not zipped:
         parts = _pickles(data)
         return b"".join([*parts[:3], pickled, *parts[4:]])
-    return pickles.archive([(name, pickled if name.endswith("data.pkl") else one) for name, one in pickles.members(data)])
+    return pickles.archive(
+        [(name, pickled if name.endswith("data.pkl") else one) for name, one in pickles.members(data)]
+    )
 
 
 def _saved(content: Any, zipped: bool = True) -> bytes:

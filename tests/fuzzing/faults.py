@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-
 from pathlib import Path
 from random import Random
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from fuzzing import checkpoint, onnx_files, pickles
-from fuzzing.cases import CORPUS, Case, saved
-from fuzzing.checksums import checksum
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 from safetensors.torch import save
 
 from audioup.state_dict import METADATA
+from fuzzing import checkpoint, onnx_files, pickles
+from fuzzing.cases import CORPUS, Case, saved
+from fuzzing.checksums import checksum
 
 node = helper.make_node
 
@@ -64,7 +64,10 @@ def checkpoints() -> Iterator[tuple[str, Case]]:
     many = {f"ups.{n}.weight": torch.ones(1, 1, 60) for n in range(150)}
     yield "layers-by-the-hundred.safetensors", Case({"main.safetensors": save(many)})
     config = json.dumps(checkpoint.CONFIG | {"upsample_initial_channel": 2**19, "num_mels": 2**19}).encode()
-    yield "sizes-that-fill-memory", Case({"main.safetensors": save({"conv_pre.weight": torch.ones(1)}), "config.json": config})
+    yield (
+        "sizes-that-fill-memory",
+        Case({"main.safetensors": save({"conv_pre.weight": torch.ones(1)}), "config.json": config}),
+    )
     checkpoint._small_preset()
     run = checkpoint._run()
     options = json.loads(run.files["config.json"])
@@ -77,29 +80,49 @@ def graphs() -> Iterator[tuple[str, Case]]:
     for place in ("link.bin", "zeros", "pipe", "../secret.bin", "/dev/zero", "sub/../../secret.bin", "", "a\0b", "."):
         name = "".join(c if c.isalnum() else "-" for c in place) or "nowhere"
         yield f"data-at-{name}.onnx", onnx_files.external(place)
-    for n, (offset, length) in enumerate(((str(2**62), "64"), ("16", str(2**62)), ("-16", "64"), ("x", "64"), ("9" * 5000, ""))):
+    for n, (offset, length) in enumerate(
+        ((str(2**62), "64"), ("16", str(2**62)), ("-16", "64"), ("x", "64"), ("9" * 5000, ""))
+    ):
         yield f"data-range-{n}", onnx_files.external("weights.bin", offset, length)
     up = {"strides": [2]}
     one = np.ones(1, "f4")
     grown = [node("Expand", ["one", "shape"], [f"e{n}"]) for n in range(12)]
     layers = [node("ConvTranspose", ["x", f"e{n}"], [f"y{n}"], **up) for n in range(11)]
     last = node("ConvTranspose", ["x", "e11"], ["y"], **up)
-    yield "expanded-a-dozen-times.onnx", _graph([*grown, *layers, last], {"one": one, "shape": np.array([2**13, 1, 4096])})
+    yield (
+        "expanded-a-dozen-times.onnx",
+        _graph([*grown, *layers, last], {"one": one, "shape": np.array([2**13, 1, 4096])}),
+    )
     chain = [node("Expand", ["one", "shape"], ["c0"])]
     chain += [node("Mul", [f"c{n}", f"c{n}"], [f"c{n + 1}"]) for n in range(900)]
     weights = {"one": one, "shape": np.array([2**13, 1, 4096])}
     yield "a-thousand-products.onnx", _graph([*chain, node("ConvTranspose", ["x", "c900"], ["y"], **up)], weights)
     same = [node("ConvTranspose", ["x", "w"], [f"y{n}"], strides=[1024]) for n in range(600)]
     weight = {"w": np.ones((1, 1, 128), "f4")}
-    yield "one-weight-for-hundreds.onnx", _graph([*same, node("ConvTranspose", ["x", "w"], ["y"], strides=[1024])], weight)
+    yield (
+        "one-weight-for-hundreds.onnx",
+        _graph([*same, node("ConvTranspose", ["x", "w"], ["y"], strides=[1024])], weight),
+    )
     picture = [node("Expand", ["one", "shape"], ["w"]), node("ConvTranspose", ["x", "w"], ["y"], strides=[1024, 1024])]
     yield "a-large-picture.onnx", _graph(picture, {"one": one, "shape": np.array([1, 2, 4096, 4096])})
     filled = [node("ConstantOfShape", ["shape"], ["a"]), node("Add", ["x", "a"], ["y"])]
     yield "gigabytes-of-zeros.onnx", _graph(filled, {"shape": np.array([2**32])})
     tiled = [node("Tile", ["one", "shape"], ["a"]), node("Add", ["x", "a"], ["y"])]
     yield "gigabytes-of-ones.onnx", _graph(tiled, {"one": one, "shape": np.array([2**32])})
-    yield "gigabytes-beside-a-layer.onnx", _graph([filled[0], node("ConvTranspose", ["x", "w"], ["b"], **up), node("Add", ["b", "a"], ["y"])], {"shape": np.array([2**32]), "w": np.ones((2, 1, 4), "f4")})
-    yield "ranged.onnx", _graph([node("Range", ["zero", "end", "step"], ["a"]), node("Add", ["x", "a"], ["y"])], {"zero": np.float32(0), "end": np.float32(1e10), "step": np.float32(1)})
+    yield (
+        "gigabytes-beside-a-layer.onnx",
+        _graph(
+            [filled[0], node("ConvTranspose", ["x", "w"], ["b"], **up), node("Add", ["b", "a"], ["y"])],
+            {"shape": np.array([2**32]), "w": np.ones((2, 1, 4), "f4")},
+        ),
+    )
+    yield (
+        "ranged.onnx",
+        _graph(
+            [node("Range", ["zero", "end", "step"], ["a"]), node("Add", ["x", "a"], ["y"])],
+            {"zero": np.float32(0), "end": np.float32(1e10), "step": np.float32(1)},
+        ),
+    )
     parts = [node("Split", ["x"], ["y"], num_outputs=2**24)]
     yield "split-into-many.onnx", _graph(parts, {})
     resize = [node("Resize", ["x", "", "scales"], ["a"], mode="cubic"), node("Conv", ["a", "w"], ["y"])]
@@ -107,7 +130,12 @@ def graphs() -> Iterator[tuple[str, Case]]:
     yield "resize-that-grows.onnx", _graph(resize, weights)
     inner = helper.make_graph([node("Identity", ["x"], ["i"])], "inner", [], [])
     for _ in range(20):
-        inner = helper.make_graph([node("If", ["x"], ["i"], then_branch=inner, else_branch=helper.make_graph([], "e", [], []))], "inner", [], [])
+        inner = helper.make_graph(
+            [node("If", ["x"], ["i"], then_branch=inner, else_branch=helper.make_graph([], "e", [], []))],
+            "inner",
+            [],
+            [],
+        )
     yield "nested.onnx", _graph([node("If", ["x"], ["y"], then_branch=inner, else_branch=inner)], {})
     twice = _graph([node("Twice", ["x"], ["y"], domain="own")], {})
     model = onnx_files.onnx.load_from_string(twice.files["main.onnx"])
@@ -115,7 +143,10 @@ def graphs() -> Iterator[tuple[str, Case]]:
     calls = [node("Twice", ["p"], ["q"], domain="own")]
     model.functions.append(helper.make_function("own", "Twice", ["p"], ["q"], calls, [helper.make_opsetid("own", 1)]))
     yield "a-function-that-calls-itself.onnx", Case({"main.onnx": model.SerializeToString()})
-    yield "a-circle.onnx", _graph([node("Identity", ["b"], ["a"]), node("Identity", ["a"], ["b"]), node("Identity", ["b"], ["y"])], {})
+    yield (
+        "a-circle.onnx",
+        _graph([node("Identity", ["b"], ["a"]), node("Identity", ["a"], ["b"]), node("Identity", ["b"], ["y"])], {}),
+    )
 
 
 def _graph(nodes: list[Any], weights: dict[str, Any]) -> Case:
@@ -124,16 +155,34 @@ def _graph(nodes: list[Any], weights: dict[str, Any]) -> Case:
 
 def _wav(rate: int, channels: int, data: bytes, promised: int | None = None) -> bytes:
     size = len(data) if promised is None else promised
-    return b"RIFF" + struct.pack("<I", min(2**32 - 1, size + 36)) + b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, channels, rate, min(2**32 - 1, rate * channels * 2), (channels * 2) % 2**16, 16) + b"data" + struct.pack("<I", size) + data
+    return (
+        b"RIFF"
+        + struct.pack("<I", min(2**32 - 1, size + 36))
+        + b"WAVEfmt "
+        + struct.pack(
+            "<IHHIIHH", 16, 1, channels, rate, min(2**32 - 1, rate * channels * 2), (channels * 2) % 2**16, 16
+        )
+        + b"data"
+        + struct.pack("<I", size)
+        + data
+    )
 
 
 def _silence(rate: int, blocks: int, promised: int | None = None) -> bytes:
     """Write FLAC by hand: blocks of 65535 samples that are all zero, in a dozen bytes each."""
     samples = blocks * 65535 if promised is None else promised
     packed = rate << 44 | 0 << 41 | 15 << 36 | samples
-    data = bytearray(b"fLaC\x80\x00\x00\x22" + struct.pack(">HH", 65535, 65535) + bytes(6) + packed.to_bytes(8, "big") + bytes(16))
+    data = bytearray(
+        b"fLaC\x80\x00\x00\x22" + struct.pack(">HH", 65535, 65535) + bytes(6) + packed.to_bytes(8, "big") + bytes(16)
+    )
     for n in range(blocks):
-        number = bytes([n]) if n < 0x80 else bytes([0xC0 | n >> 6, 0x80 | n & 63]) if n < 0x800 else bytes([0xE0 | n >> 12, 0x80 | n >> 6 & 63, 0x80 | n & 63])
+        number = (
+            bytes([n])
+            if n < 0x80
+            else bytes([0xC0 | n >> 6, 0x80 | n & 63])
+            if n < 0x800
+            else bytes([0xE0 | n >> 12, 0x80 | n >> 6 & 63, 0x80 | n & 63])
+        )
         frame = b"\xff\xf8\x70\x08" + number + struct.pack(">H", 65534)
         frame += bytes([checksum(frame, 0x07, 8)]) + b"\x00\x00\x00"
         data += frame + checksum(frame, 0x8005, 16).to_bytes(2, "big")

@@ -7,6 +7,7 @@ from random import Random
 from types import ModuleType
 
 from fuzzing.cases import Case, corpus, opened, saved
+from fuzzing.mutate import scrambled
 
 GO_ON, GO_BACK = 0.4, 0.1  # of the inputs damage one that was news, or one of the corpus, most of which take longer
 MOST_KEPT = 500
@@ -38,7 +39,11 @@ class Inputs:
         kind = random.random()
         pool = self.kept if kind < GO_ON else self.corpus if kind < GO_ON + GO_BACK else self.seeds
         one = random.choice(pool or self.seeds)
-        return self.module.mutated(one, random, random.choice(self.by_suffix[Path(one.main).suffix]))
+        try:
+            return self.module.mutated(one, random, random.choice(self.by_suffix[Path(one.main).suffix]))
+        except Exception:  # what was damaged before is not always what this damage takes for granted
+            name = random.choice(list(one.files))
+            return one.replaced(name, scrambled(one.files[name], random))
 
     def keep(self, number: int, case: Case, end: object) -> bool:
         """Keep an input if none before it came to the same end."""

@@ -6,18 +6,50 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import TensorProto, helper, numpy_helper
+
 from fuzzing.cases import Case
 from fuzzing.mutate import NUMBERS, scrambled, wrong
-from onnx import TensorProto, helper, numpy_helper
 
 DOCUMENTED = (OSError, ValueError)
 OPENED = 0.25  # of the inputs are cut into pieces for onnxruntime too, as `audioup report --inputs` does
 KINDS = ("ConvTranspose", "Conv", "Resize", "Upsample", "DepthToSpace", "Reshape", "Transpose", "Identity", "Cast")
 KINDS += ("Expand", "Tile", "Range", "ConstantOfShape", "Concat", "Gather", "MatMul", "Slice", "ReduceL2", "Squeeze")
-KINDS += ("Pow", "Mod", "Where", "DequantizeLinear", "Constant", "Shape", "Size", "Loop", "If", "Split", "Einsum", "Pad")
+KINDS += (
+    "Pow",
+    "Mod",
+    "Where",
+    "DequantizeLinear",
+    "Constant",
+    "Shape",
+    "Size",
+    "Loop",
+    "If",
+    "Split",
+    "Einsum",
+    "Pad",
+)
 KINDS += ("Unsqueeze", "Clip", "Add", "Div", "Mul", "Sqrt", "RandomNormal", "EyeLike", "OneHot", "NonZero", "Sequence")
-PLACES = ("weights.bin", "link.bin", "zeros", "pipe", "../secret.bin", "/dev/zero", "/etc/passwd", "", ".", "..", "a\0b")
-PLACES += ("main.onnx", "a" * 5000, "sub/../../secret.bin", "/proc/self/mem", "\udc80".encode("utf-8", "replace").decode())
+PLACES = (
+    "weights.bin",
+    "link.bin",
+    "zeros",
+    "pipe",
+    "../secret.bin",
+    "/dev/zero",
+    "/etc/passwd",
+    "",
+    ".",
+    "..",
+    "a\0b",
+)
+PLACES += (
+    "main.onnx",
+    "a" * 5000,
+    "sub/../../secret.bin",
+    "/proc/self/mem",
+    "\udc80".encode("utf-8", "replace").decode(),
+)
 
 
 def seeds() -> list[Case]:
@@ -143,7 +175,10 @@ def _stored(tensor: Any, random: Random) -> None:
         tensor.float_data.extend([random.choice((0.0, 1e38, float("nan"), float("inf")))] * random.choice((1, 16, 64)))
     elif kind < 0.95:
         numbers = [str(random.choice((-1, *NUMBERS))) for _ in range(2)]
-        offset, length = (random.choice((one, usual, "", "1e3", "x", " 8", "9" * 5000)) for one, usual in zip(numbers, ("16", "64"), strict=True))
+        offset, length = (
+            random.choice((one, usual, "", "1e3", "x", " 8", "9" * 5000))
+            for one, usual in zip(numbers, ("16", "64"), strict=True)
+        )
         _move_out(tensor, random.choice(PLACES), offset, length)
     else:
         tensor.name = random.choice(("x", "y", "", "w", "ups.0.weight"))
@@ -163,7 +198,9 @@ def _declared(model: Any, random: Random) -> None:
             else:
                 dim.dim_param = random.choice(("t", "4*t", "t*999999999", "-t", "9" * 500, "t" * 5000, "0*t", "("))
     elif kind < 0.4:
-        model.opset_import[0].version = random.choice((0, 1, 6, 9, 10, 13, 18, 22, 10**6, -1)) if model.opset_import else 1
+        model.opset_import[0].version = (
+            random.choice((0, 1, 6, 9, 10, 13, 18, 22, 10**6, -1)) if model.opset_import else 1
+        )
     elif kind < 0.5:
         model.ir_version = random.choice((0, 1, 3, 4, 8, 10, 99, -1))
     elif kind < 0.6:
@@ -210,11 +247,17 @@ def _node(graph: Any, random: Random) -> None:
 def _inserted(graph: Any, node: Any, random: Random, names: list[str]) -> None:
     """Put a node that may make much of little, or hide a graph, before another."""
     given, new = random.choice(names), f"new{len(graph.node)}"
-    shape = numpy_helper.from_array(np.array([random.choice((1, 2, 2**10, 2**20, 2**40, -1)) for _ in range(3)]), f"s{new}")
+    shape = numpy_helper.from_array(
+        np.array([random.choice((1, 2, 2**10, 2**20, 2**40, -1)) for _ in range(3)]), f"s{new}"
+    )
     graph.initializer.append(shape)
     kind = random.choice(KINDS)
-    arguments = {"If": {}, "Loop": {}}.get(kind, {"axis": random.choice((0, 1, -1, 2**31))} if random.random() < 0.2 else {})
-    made = helper.make_node(kind, random.choice(([given], [given, shape.name], [shape.name], [given] * 3, [])), [new], **arguments)
+    arguments = {"If": {}, "Loop": {}}.get(
+        kind, {"axis": random.choice((0, 1, -1, 2**31))} if random.random() < 0.2 else {}
+    )
+    made = helper.make_node(
+        kind, random.choice(([given], [given, shape.name], [shape.name], [given] * 3, [])), [new], **arguments
+    )
     if random.random() < 0.05:
         inner = helper.make_graph([helper.make_node("Identity", ["x"], ["i"])], "inner", [], [])
         for _ in range(random.choice((0, 3, 30))):
@@ -231,15 +274,21 @@ def _inserted(graph: Any, node: Any, random: Random, names: list[str]) -> None:
 def _attribute(one: Any, random: Random) -> None:
     if one.ints and random.random() < 0.8:
         n = random.randrange(len(one.ints))
-        one.ints[n] = _bounded(random.choice((wrong(one.ints[n], random), random.choice((1, 2, 3, 512, 1024, 4096, 65535)))))
+        one.ints[n] = _bounded(
+            random.choice((wrong(one.ints[n], random), random.choice((1, 2, 3, 512, 1024, 4096, 65535))))
+        )
     elif one.HasField("i") and random.random() < 0.8:
         one.i = _bounded(wrong(one.i, random))
     elif one.HasField("s") and random.random() < 0.8:
-        one.s = random.choice((b"linear", b"cubic", b"nearest", b"", b"\xff\xfe", b"CRD", b"DCR", b"SAME_UPPER", b"half_pixel"))
+        one.s = random.choice(
+            (b"linear", b"cubic", b"nearest", b"", b"\xff\xfe", b"CRD", b"DCR", b"SAME_UPPER", b"half_pixel")
+        )
     elif one.HasField("t"):
         _stored(one.t, random)
     elif random.random() < 0.5:
-        one.name = random.choice(("strides", "dilations", "group", "pads", "output_shape", "auto_pad", "scales", "axes", ""))
+        one.name = random.choice(
+            ("strides", "dilations", "group", "pads", "output_shape", "auto_pad", "scales", "axes", "")
+        )
     elif random.random() < 0.5:
         one.type = random.randrange(0, 15)
     else:
@@ -251,7 +300,9 @@ def _bounded(value: int) -> int:
 
 
 def _dim(random: Random) -> int:
-    return random.choice((0, 1, 2, 3, 8, 63, 1024, 4096, 2**15, 2**20, 2**25, 2**31, 2**40, 2**62, 2**63 - 1, -1, -(2**63)))
+    return random.choice(
+        (0, 1, 2, 3, 8, 63, 1024, 4096, 2**15, 2**20, 2**25, 2**31, 2**40, 2**62, 2**63 - 1, -1, -(2**63))
+    )
 
 
 def _move_out(tensor: Any, location: str, offset: str, length: str) -> None:

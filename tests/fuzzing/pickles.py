@@ -146,13 +146,20 @@ def _step(part: bytes, step: tuple[str, Any, int], random: Random, parts: Sequen
     if kind < 0.35:
         return part + bytes([random.choice(LOOSE)])
     if kind < 0.42:
-        return b"c" + random.choice(GLOBALS).replace(" ", "\n").encode() + b"\n" + random.choice((b"", b")R", b"K\x01\x85R"))
+        return (
+            b"c"
+            + random.choice(GLOBALS).replace(" ", "\n").encode()
+            + b"\n"
+            + random.choice((b"", b")R", b"K\x01\x85R"))
+        )
     if name == "GLOBAL":
         return b"c" + random.choice(GLOBALS).replace(" ", "\n").encode() + b"\n"
     if name.startswith(("BININT", "LONG1")):
         return _integer(wrong(argument, random))
     if name == "BINUNICODE":
-        return _text(random.choice((argument + argument, argument[:-1], "ups.0.weight", "cpu", "cuda", "0", "storage", "")))
+        return _text(
+            random.choice((argument + argument, argument[:-1], "ups.0.weight", "cpu", "cuda", "0", "storage", ""))
+        )
     if name in ("BINGET", "BINPUT"):
         return part[:1] + bytes([max(0, min(255, argument + random.randint(-2, 2)))])
     return _integer(random.choice(NUMBERS)) if random.random() < 0.3 else part

@@ -84,7 +84,7 @@ class Worker:
         paths = [str(root), str(root / "recipes"), str(HERE), os.environ.get("PYTHONPATH", "")]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
         environment |= {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
-        self.errors = tempfile.TemporaryFile()
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self.process = subprocess.Popen(
             [sys.executable, "-m", "fuzzing.worker", json.dumps(job)],
             stdin=subprocess.DEVNULL,
@@ -104,7 +104,7 @@ class Worker:
         self._lines.put("")
 
     def says(self, computing: float = math.inf) -> dict[str, Any] | None:
-        """Return what it says next, empty at its end; None if it computes, or waits, too long before it says anything."""
+        """Return what it says next, empty at its end; None if it computes, or waits, too long before it does."""
         began, since = time.perf_counter(), self._computed()
         while time.perf_counter() - began < PATIENCE and self._computed() - since < computing:
             with contextlib.suppress(queue.Empty):

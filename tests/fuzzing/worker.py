@@ -22,7 +22,10 @@ from fuzzing.cases import CANARY, lay_out, opened, saved
 SECONDS, MEMORY_MB = 5.0, 1000.0  # of computing, and resident, at most, for one input
 HEADROOM = 2**31  # bytes that may be asked for beyond what the imports have; the system refuses more
 MODULES = {"audio": "audio", "checkpoint": "checkpoint", "onnx": "onnx_files", "planted": "faults"}
-IMPORTS = {"audio": ("scipy.signal", "scipy.ndimage", "vocoder.data"), "checkpoint": ("vocoder.runs", "vocoder.published")}
+IMPORTS = {
+    "audio": ("scipy.signal", "scipy.ndimage", "vocoder.data"),
+    "checkpoint": ("vocoder.runs", "vocoder.published"),
+}
 IMPORTS |= {"onnx": ("audioup.onnx_network", "fuzzing.checkpoint")}
 DIGITS = re.compile(r"[0-9]+|'[^']*'|\"[^\"]*\"")
 
@@ -55,7 +58,9 @@ def main(job: dict[str, Any]) -> None:
     say(ready=True, memory_mb=peak_mb())
     numbers = range(len(given)) if given else range(job["first"], job["first"] + job["count"])
     for number in numbers:
-        target, case = (given[number][0], opened(Path(given[number][1]))) if given else (job["target"], inputs.case(number))
+        target, case = (
+            (given[number][0], opened(Path(given[number][1]))) if given else (job["target"], inputs.case(number))
+        )
         path = lay_out(case, folder / "case")
         os.ftruncate(2, 0)  # what was said of others
         os.lseek(2, 0, os.SEEK_SET)
