@@ -9,7 +9,7 @@ import pytest
 import torch
 import torchaudio
 from recordings import RATE, clip_of, write
-from vocoder.data import Corpus, UnreadableClip, load_clip, open_corpus
+from vocoder.data import LONG_CLIP, Clip, Corpus, UnreadableClip, load_clip, open_corpus
 
 
 def names(clips) -> list[str]:
@@ -292,3 +292,35 @@ def test_every_format_decodes_to_the_tone_written(tmp_path, suffix):
     spectrum = torch.fft.rfft(waveform).abs() * 2 / rate  # 1 Hz bins
     assert int(spectrum.argmax()) == 500
     assert float(spectrum[500]) == pytest.approx(0.5, rel=0.06)  # the mp3 encoder scales by 0.95
+
+
+# --- headers that are not to be believed ---
+
+
+def test_headers_that_promise_too_much_take_no_memory(tmp_path):
+    path = write(tmp_path / "a.wav", seconds=0.2)
+    whole = path.read_bytes()
+    at = whole.index(b"data") + 4
+    path.write_bytes(whole[:at] + (2**31 - 2**17).to_bytes(4, "little") + whole[at + 4 :])  # libsndfile cuts it short
+    assert len(load_clip(clip_of(path), RATE)) == 0.2 * RATE
+    silence = Path(__file__).parent / "corpus" / "audio" / "promises-2-to-the-36.flac"
+    with pytest.raises(UnreadableClip, match="cannot hold the 68719476735 samples it promises"):
+        load_clip(Clip(silence, 2**36 - 1, 48000, "silence"), 48000)
+
+
+def test_rates_that_no_speech_has_are_left_out(tmp_path):
+    for n in range(3):
+        write(tmp_path / f"{n}.wav")
+    write(tmp_path / "slow.wav", np.zeros(900), rate=999)
+    write(tmp_path / "fast.wav", np.zeros(200_000), rate=1_000_001)
+    assert sorted(reason for _, reason in open_corpus(str(tmp_path)).skipped) == [
+        "unreadable: a sample rate of 1000001 Hz is none of sound: from 1 to 1000000 are read",
+        "unreadable: its sample rate is 999 Hz, and speech has at least 1000",
+    ]
+
+
+def test_little_is_not_resampled_to_much(tmp_path):
+    path = write(tmp_path / "a.flac", np.zeros(2**20), rate=1000)
+    assert len(load_clip(clip_of(path), 16_000)) == LONG_CLIP
+    with pytest.raises(UnreadableClip, match="so small a file holds no 17825792 samples"):
+        load_clip(clip_of(path), 17_000)

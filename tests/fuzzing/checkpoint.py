@@ -3,14 +3,11 @@
 import dataclasses
 import io
 import json
-import pickletools
 import warnings
 import zipfile
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -18,9 +15,9 @@ from torch import nn
 
 from audioup import ResizeConv1d, SubPixelConv1d, TransposedConv1d, TransposedConv2d, inspect_model, regular
 from audioup.state_dict import METADATA, layer_metadata
-from fuzzing import pickles, values
+from fuzzing import values
 from fuzzing.cases import Case
-from fuzzing.mutate import scrambled
+from fuzzing.weights import parsed, safetensors_damaged, safetensors_header, torch_damaged, torch_saved
 
 DOCUMENTED = (OSError, ValueError)
 CONFIG = {"upsample_rates": [4, 2], "upsample_kernel_sizes": [8, 4], "sampling_rate": 16000, "num_mels": 4}
@@ -46,18 +43,18 @@ def seeds() -> list[Case]:
     images = nn.Sequential(TransposedConv2d(3, 2, 4, 2), ResizeConv1d(2, 1, 3, 2, mode="sinc"))
     training = {"generator": plain, "optim_g": {"state": {0: {"step": torch.tensor(1.0)}}, "lr": 1e-4}, "steps": 3}
     half = {"ups.0.weight": torch.randn(4, 2, 8).half(), "ups.0.bias": torch.randn(2).bfloat16()}
-    files = [_saved(one) for one in (plain, normed, training, half)]
-    files += [_saved(one, zipped=False) for one in (plain, training)]
+    files = [torch_saved(one) for one in (plain, normed, training, half)]
+    files += [torch_saved(one, zipped=False) for one in (plain, training)]
     made = [Case({"main.pt": data}) for data in files]
     made += [Case({"main.pth": files[0], "config.json": json.dumps(CONFIG).encode()})]
     made += [Case({"main.safetensors": save(plain)}), Case({"main.safetensors": save(half)})]
     for model in (ours, images):
         metadata = {METADATA: json.dumps(layer_metadata(model)), "sample_rate": "24000"}
         made.append(Case({"main.safetensors": save(model.state_dict(), metadata)}))
-    published = _small_preset()
-    made += [Case({"main.pt": _saved({"generator": published}), "config.json": json.dumps(CONFIG).encode()})]
+    published = small_preset()
+    made += [Case({"main.pt": torch_saved({"generator": published}), "config.json": json.dumps(CONFIG).encode()})]
     made += [Case({"main.safetensors": save(published), "config.json": json.dumps(CONFIG).encode()})]
-    return [*made, *[_run()] * 2]
+    return [*made, *[run()] * 2]
 
 
 def mutated(case: Case, random: Random, other: Case) -> Case:
@@ -67,21 +64,21 @@ def mutated(case: Case, random: Random, other: Case) -> Case:
         name = "config.json"
     data = case.files[name]
     if name.endswith(".json"):
-        return case.replaced(name, values.text(values.damaged(_json(data), random), random))
+        return case.replaced(name, values.text(values.damaged(parsed(data), random), random))
     if random.random() < 0.1 and "config.json" not in case.files:
         case = case.replaced("config.json", values.text(values.damaged(CONFIG, random), random))
     if name.endswith(".safetensors"):
-        return case.replaced(name, _safetensors(data, random))
-    return case.replaced(name, _torch(data, random))
+        return case.replaced(name, safetensors_damaged(data, random))
+    return case.replaced(name, torch_damaged(data, random))
 
 
 def recognised(path: Path) -> bool:
     """Say whether the container is one: the directory of an archive, a pickle's first opcodes, a header of tensors."""
     if path.is_dir():
-        return (path / "config.json").is_file() and isinstance(_json((path / "config.json").read_bytes()), dict)
+        return (path / "config.json").is_file() and isinstance(parsed((path / "config.json").read_bytes()), dict)
     data = path.read_bytes()
     if path.suffix == ".safetensors":
-        return isinstance(_header(data)[0], dict)
+        return isinstance(safetensors_header(data)[0], dict)
     if data.startswith(b"PK"):
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -111,7 +108,7 @@ def check(path: Path, random: Random | None) -> str:
     from vocoder.published import generator_from, read_published
     from vocoder.runs import open_run
 
-    _small_preset()
+    small_preset()
     if path.is_dir():
         ways: list[Callable[[], object]] = [
             lambda: open_run(path).steps,
@@ -148,117 +145,7 @@ def inspect_and_print(path: Path) -> str:
     return f"{len(found.layers)} layers, {len(found.skipped)} skipped, {len(found.notes)} notes"
 
 
-def of_pickle(pickled: bytes, zipped: bool = True) -> bytes:
-    """Make a checkpoint whose pickle is another."""
-    data = _saved({"ups.0.weight": torch.zeros(2, 1, 4)}, zipped=zipped)
-    if not zipped:
-        parts = _pickles(data)
-        return b"".join([*parts[:3], pickled, *parts[4:]])
-    return pickles.archive(
-        [(name, pickled if name.endswith("data.pkl") else one) for name, one in pickles.members(data)]
-    )
-
-
-def _saved(content: Any, zipped: bool = True) -> bytes:
-    file = io.BytesIO()
-    torch.save(content, file, _use_new_zipfile_serialization=zipped)
-    return file.getvalue()
-
-
-def _pickles(data: bytes) -> list[bytes]:
-    """Split the old form: three small pickles, that of the content, the list of storages, and their values."""
-    parts, file = [], io.BytesIO(data)
-    for _ in range(5):
-        start = file.tell()
-        for _ in pickletools.genops(file):
-            pass
-        parts.append(data[start : file.tell()])
-    return [*parts, data[file.tell() :]]
-
-
-def _torch(data: bytes, random: Random) -> bytes:
-    kind = random.random()
-    if kind < 0.2:
-        return scrambled(data, random, kept=random.choice((0, 4)), near=600)
-    if kind < 0.25:
-        return of_pickle(random.choice(list(bombs().values())), random.random() < 0.7)
-    if not data.startswith(b"PK"):
-        try:
-            parts = _pickles(data)
-        except (ValueError, IndexError, KeyError, MemoryError, OverflowError):
-            return scrambled(data, random, kept=40)
-        n = random.choice((3, 3, 3, 4, 5, 2))
-        parts[n] = scrambled(parts[n], random) if n == 5 else pickles.damaged(parts[n], random)
-        return b"".join(parts)
-    try:
-        files = pickles.members(data)
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, EOFError, RuntimeError):
-        return scrambled(data, random, kept=4)
-    if kind < 0.35:  # the directory at the end
-        at = max(0, data.rfind(b"PK\x01\x02", 0, max(1, len(data) - 300)))
-        return data[:at] + scrambled(data[at:], random, kept=4)
-    n = random.choices(range(len(files)), [8 if name.endswith("data.pkl") else 1 for name, _ in files])[0]
-    name, content = files[n]
-    if name.endswith("data.pkl"):
-        files[n] = name, pickles.damaged(content, random)
-    elif random.random() < 0.5:
-        files[n] = name, scrambled(content, random) if content else b"x" * random.choice((1, 1000))
-    else:
-        names = (f"../{name}", f"/{name}", name.rsplit("/")[-1], f"{name}\0", "archive/.format_version", files[0][0])
-        files[n] = random.choice(names), content
-    if random.random() < 0.1:
-        files.append(random.choice(files))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of names that are there twice
-        return pickles.archive(files, zipfile.ZIP_DEFLATED if random.random() < 0.03 else zipfile.ZIP_STORED)
-
-
-def _safetensors(data: bytes, random: Random) -> bytes:
-    header, rest = _header(data)
-    if not isinstance(header, dict) or random.random() < 0.15:
-        return scrambled(data, random, kept=random.choice((0, 8)), near=300)
-    said = header.get("__metadata__")
-    if isinstance(said, dict) and METADATA in said and random.random() < 0.6:
-        inner = values.damaged(_json(said[METADATA].encode()) or {}, random)
-        said[METADATA] = values.text(inner, random).decode("utf-8", "replace")
-    elif random.random() < 0.9:
-        header = values.damaged(header, random)
-    else:
-        rest = scrambled(rest, random)
-    if isinstance(header, dict) and random.random() < 0.4:
-        header = _fitted(header, len(rest))
-    written = json.dumps(header).encode()
-    return len(written).to_bytes(8, "little") + written + rest
-
-
-def _fitted(header: dict[str, Any], left: int) -> dict[str, Any]:
-    """Let the shapes fit the places, so that more than the header is read."""
-    for one in header.values():
-        place = one.get("data_offsets") if isinstance(one, dict) else None
-        if isinstance(place, list) and len(place) == 2 and all(type(n) is int for n in place):
-            one["shape"] = [max(0, min(left, place[1] - place[0])) // 4, 1, 1]
-    return header
-
-
-def _header(data: bytes) -> tuple[Any, bytes]:
-    length = int.from_bytes(data[:8], "little")
-    return (None, data) if length > len(data) - 8 else (_json(data[8 : 8 + length]), data[8 + length :])
-
-
-def _json(data: bytes) -> Any:
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
-        return {}
-
-
-@lru_cache(maxsize=1)
-def bombs() -> dict[str, bytes]:
-    """Make `pickles.bombs` once."""
-    return pickles.bombs()
-
-
-def _small_preset() -> dict[str, torch.Tensor]:
+def small_preset() -> dict[str, torch.Tensor]:
     """Shrink the recipe's smallest preset, so that its checkpoints are small; return weights of that size."""
     from vocoder.model import GeneratorShape
     from vocoder.presets import PRESETS
@@ -271,7 +158,8 @@ def _small_preset() -> dict[str, torch.Tensor]:
     return _plain_generator(*read_shape(CONFIG)).state_dict()
 
 
-def _run() -> Case:
+def run() -> Case:
+    """Make a small run of the recipe."""
     from vocoder.model import Generator
     from vocoder.options import Options, generator_shape, plain, resolve
 
@@ -282,6 +170,6 @@ def _run() -> Case:
         {
             "config.json": json.dumps(config).encode(),
             f"{RUN}/generator.safetensors": save({key: value.contiguous() for key, value in weights.items()}),
-            f"{RUN}/state.pt": _saved({"step": 1, "optimizer": {"state": {0: torch.zeros(3)}}}),
+            f"{RUN}/state.pt": torch_saved({"step": 1, "optimizer": {"state": {0: torch.zeros(3)}}}),
         }
     )

@@ -14,7 +14,7 @@ from onnx import helper
 from safetensors.torch import save
 
 from audioup.state_dict import METADATA
-from fuzzing import checkpoint, onnx_files, pickles
+from fuzzing import checkpoint, onnx_files, pickles, weights
 from fuzzing.cases import CORPUS, Case, saved
 from fuzzing.checksums import checksum
 
@@ -36,9 +36,9 @@ def audio() -> Iterator[tuple[str, Case]]:
 def checkpoints() -> Iterator[tuple[str, Case]]:
     """Make pickles that run code or grow, archives that two readers read differently, and kernels that grow."""
     for name, pickled in pickles.bombs().items():
-        yield f"{name}.pt", Case({"main.pt": checkpoint.of_pickle(pickled)})
-        yield f"{name}-legacy.pt", Case({"main.pt": checkpoint.of_pickle(pickled, zipped=False)})
-    good = checkpoint.of_pickle(pickle.dumps({}, 2))
+        yield f"{name}.pt", Case({"main.pt": weights.of_pickle(pickled)})
+        yield f"{name}-legacy.pt", Case({"main.pt": weights.of_pickle(pickled, zipped=False)})
+    good = weights.of_pickle(pickle.dumps({}, 2))
     evil = pickles.bombs()["system"]
     files = pickles.members(good)
     folder = files[0][0].partition("/")[0]
@@ -46,21 +46,21 @@ def checkpoints() -> Iterator[tuple[str, Case]]:
     yield "path-traversal.pt", Case({"main.pt": pickles.archive([(f"../../{name}", one) for name, one in files])})
     yield "absolute-names.pt", Case({"main.pt": pickles.archive([(f"/tmp/{name}", one) for name, one in files])})
     yield "compressed.pt", Case({"main.pt": pickles.archive([*files, (f"{folder}/data/0", bytes(2**24))], 8)})
-    yield "archive-behind-archive.pt", Case({"main.pt": checkpoint.of_pickle(evil) + good})
+    yield "archive-behind-archive.pt", Case({"main.pt": weights.of_pickle(evil) + good})
     yield "comment.pt", Case({"main.pt": good[:-2] + b"\x04\x00PK\x05\x06"})
     yield "storage-beyond-the-file.pt", Case({"main.pt": _claiming(2**28)})
     yield "storage-beyond-the-file-legacy.pt", Case({"main.pt": _claiming(2**28, zipped=False)})
     yield "storage-never-read-legacy.pt", Case({"main.pt": _claiming(2**25, zipped=False, listed=False)})
     yield "views-by-the-thousand.pt", Case({"main.pt": _views(1200)})
     keys = {n * (2**61 - 1): 0 for n in range(1, 3001)}
-    yield "keys-that-collide.pt", Case({"main.pt": checkpoint.of_pickle(pickle.dumps(keys, 2))})
+    yield "keys-that-collide.pt", Case({"main.pt": weights.of_pickle(pickle.dumps(keys, 2))})
     said: dict[str, Any] = {"family": "resize", "stride": [32], "groups": 1, "order": 0, "mode": "sinc", "zeros": 63}
     layer = {"0": {**said, "rolloff": 0.99}}
-    weights = {"0.weight": torch.ones(90, 90, 1)}
-    yield "resize-that-grows.safetensors", Case({"main.safetensors": save(weights, {METADATA: json.dumps(layer)})})
+    tensors = {"0.weight": torch.ones(90, 90, 1)}
+    yield "resize-that-grows.safetensors", Case({"main.safetensors": save(tensors, {METADATA: json.dumps(layer)})})
     layer = {"0": {"family": "transposed", "stride": [2], "groups": 1, "order": 1023}}
-    weights = {"0.weight": torch.ones(1, 1, 4096)}
-    yield "order-1023.safetensors", Case({"main.safetensors": save(weights, {METADATA: json.dumps(layer)})})
+    tensors = {"0.weight": torch.ones(1, 1, 4096)}
+    yield "order-1023.safetensors", Case({"main.safetensors": save(tensors, {METADATA: json.dumps(layer)})})
     many = {f"ups.{n}.weight": torch.ones(1, 1, 60) for n in range(150)}
     yield "layers-by-the-hundred.safetensors", Case({"main.safetensors": save(many)})
     config = json.dumps(checkpoint.CONFIG | {"upsample_initial_channel": 2**19, "num_mels": 2**19}).encode()
@@ -68,8 +68,8 @@ def checkpoints() -> Iterator[tuple[str, Case]]:
         "sizes-that-fill-memory",
         Case({"main.safetensors": save({"conv_pre.weight": torch.ones(1)}), "config.json": config}),
     )
-    checkpoint._small_preset()
-    run = checkpoint._run()
+    checkpoint.small_preset()
+    run = checkpoint.run()
     options = json.loads(run.files["config.json"])
     options["options"]["noise"] = 1e300
     yield "run-of-much-noise", Case({"config.json": json.dumps(options).encode()})
@@ -95,8 +95,8 @@ def graphs() -> Iterator[tuple[str, Case]]:
     )
     chain = [node("Expand", ["one", "shape"], ["c0"])]
     chain += [node("Mul", [f"c{n}", f"c{n}"], [f"c{n + 1}"]) for n in range(900)]
-    weights = {"one": one, "shape": np.array([2**13, 1, 4096])}
-    yield "a-thousand-products.onnx", _graph([*chain, node("ConvTranspose", ["x", "c900"], ["y"], **up)], weights)
+    tensors = {"one": one, "shape": np.array([2**13, 1, 4096])}
+    yield "a-thousand-products.onnx", _graph([*chain, node("ConvTranspose", ["x", "c900"], ["y"], **up)], tensors)
     same = [node("ConvTranspose", ["x", "w"], [f"y{n}"], strides=[1024]) for n in range(600)]
     weight = {"w": np.ones((1, 1, 128), "f4")}
     yield (
@@ -126,8 +126,8 @@ def graphs() -> Iterator[tuple[str, Case]]:
     parts = [node("Split", ["x"], ["y"], num_outputs=2**24)]
     yield "split-into-many.onnx", _graph(parts, {})
     resize = [node("Resize", ["x", "", "scales"], ["a"], mode="cubic"), node("Conv", ["a", "w"], ["y"])]
-    weights = {"scales": np.array([1, 1, 330], "f4"), "w": np.ones((90, 90, 1), "f4")}
-    yield "resize-that-grows.onnx", _graph(resize, weights)
+    tensors = {"scales": np.array([1, 1, 330], "f4"), "w": np.ones((90, 90, 1), "f4")}
+    yield "resize-that-grows.onnx", _graph(resize, tensors)
     inner = helper.make_graph([node("Identity", ["x"], ["i"])], "inner", [], [])
     for _ in range(20):
         inner = helper.make_graph(
@@ -149,8 +149,8 @@ def graphs() -> Iterator[tuple[str, Case]]:
     )
 
 
-def _graph(nodes: list[Any], weights: dict[str, Any]) -> Case:
-    return Case({"main.onnx": onnx_files._model(nodes, weights).SerializeToString()})
+def _graph(nodes: list[Any], tensors: dict[str, Any]) -> Case:
+    return Case({"main.onnx": onnx_files.model_of(nodes, tensors).SerializeToString()})
 
 
 def _wav(rate: int, channels: int, data: bytes, promised: int | None = None) -> bytes:
@@ -191,19 +191,19 @@ def _silence(rate: int, blocks: int, promised: int | None = None) -> bytes:
 
 def _claiming(count: int, zipped: bool = True, listed: bool = True) -> bytes:
     """Say of a storage that it has so many values."""
-    data = checkpoint._saved({"ups.0.weight": torch.ones(1, 1, 4), "ups.0.bias": torch.ones(1)}, zipped=zipped)
+    data = weights.torch_saved({"ups.0.weight": torch.ones(1, 1, 4), "ups.0.bias": torch.ones(1)}, zipped=zipped)
     was, now = b"K\x04tq", b"J" + struct.pack("<i", count) + b"tq"
     shape, size = b"K\x01K\x01K\x04\x87", b"K\x01K\x01J" + struct.pack("<i", count) + b"\x87"
     if zipped:
         return pickles.archive([(n, one.replace(was, now).replace(shape, size)) for n, one in pickles.members(data)])
-    parts = checkpoint._pickles(data)
+    parts = weights.legacy_pickles(data)
     parts[3] = parts[3].replace(b"K\x04N", b"J" + struct.pack("<i", count) + b"N").replace(shape, size)
     return b"".join(parts) if listed else b"".join([*parts[:4], pickle.dumps([], 2)])
 
 
 def _views(count: int) -> bytes:
-    values = torch.ones(64 * 64)
-    return checkpoint._saved({f"ups.{n}.weight": values[n % 64 :][: 2 * 2 * 512].view(2, 2, 512) for n in range(count)})
+    base = torch.ones(64 * 64)
+    return weights.torch_saved({f"ups.{n}.weight": base[n % 64 :][:2048].view(2, 2, 512) for n in range(count)})
 
 
 def main(root: Path = CORPUS) -> int:
