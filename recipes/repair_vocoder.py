@@ -19,7 +19,10 @@ from typing import Any, Literal
 
 import torch
 import tyro
-from train_vocoder import make_fabric, prepare_folder, train
+from train_vocoder import prepare_folder, train
+from training.folder import claimed
+from training.machine import make_fabric
+from training.stopping import Stopped
 from vocoder.checkpoint import load_checkpoint
 from vocoder.data import open_corpus
 from vocoder.levels import strongest_line
@@ -95,7 +98,10 @@ def settings(given: Options, run: Run) -> Settings:
         test_clips=given.test_clips,
         accelerator=given.accelerator,
         devices=1,
+        nodes=1,
+        accumulate=1,
         resume=False,
+        resume_from=None,
     )
 
 
@@ -119,7 +125,7 @@ def strongest(tone: dict[str, Any]) -> str:
 def repair(given: Options) -> None:
     """Convert, tune, report."""
     run = open_run(given.run)
-    fabric = make_fabric(dataclasses.replace(run.options, accelerator=given.accelerator, devices=1))
+    fabric = make_fabric(dataclasses.replace(run.options, accelerator=given.accelerator, devices=1, nodes=1))
     options = resolve(settings(given, run), fabric.device)
     corpus = open_corpus(options.data, run.sample_rate, options.cache)
     check_readable(corpus)
@@ -160,19 +166,21 @@ def repair(given: Options) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit status: 0 done, 2 bad input, 130 interrupted."""
+    """Run the command line; return the exit status: 0 done, 2 bad input, 128 + n stopped by signal n."""
     options = tyro.cli(Options, args=arguments)
     try:
-        repair(options)
+        with claimed(options.out / options.name):
+            repair(options)
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         print(f"repair_vocoder: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         print(
-            f"repair_vocoder: interrupted; train_vocoder.py --name {options.name} --resume trains it to its end",
+            f"repair_vocoder: {str(interruption) or 'interrupted'}; train_vocoder.py --name {options.name} --resume "
+            "trains it to its end",
             file=sys.stderr,
         )
-        return 130
+        return interruption.status if isinstance(interruption, Stopped) else 130
     return 0
 
 

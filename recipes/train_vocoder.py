@@ -9,12 +9,11 @@ With no options: speech is synthesised by eSpeak NG, a tiny generator is trained
 
 import json
 import math
-import os
-import platform
 import sys
 import warnings
 from collections.abc import Sequence
-from importlib.metadata import version
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -23,7 +22,11 @@ from lightning_fabric import Fabric
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
-from vocoder.checkpoint import checkpoints, steps_done
+from training.folder import chosen, claimed, curves
+from training.machine import is_first, launched, make_fabric
+from training.provenance import provenance, versions
+from training.stopping import Asked, Stopped, ignore_signals, status_of
+from vocoder.checkpoint import place_of, set_aside, steps_done
 from vocoder.data import Corpus, listing_digest, open_corpus
 from vocoder.options import Options, Settings, begun_with, plain, resolve
 from vocoder.report import check_readable, format_report, generate_held_out, write_report
@@ -32,16 +35,17 @@ from vocoder.trainer import Trainer
 
 from audioup import measure_tones
 
+NOT_REPORTED = ("resume", "resume_from", "out", "cache")  # of the options
+
 
 def prepare_folder(options: Settings, corpus: Corpus) -> Path:
     """Make the run's folder and write its configuration, or check that the one there is the run to be continued."""
     folder = options.out / options.name
     config = folder / "config.json"
-    versions = {name: version(name) for name in ("audioup", "torch", "torchaudio", "lightning-fabric", "numpy")}
     content = {
         "options": plain(options),
         "sample_rate": corpus.sample_rate,
-        "versions": {"python": platform.python_version(), **versions},
+        "versions": versions(),
         "recordings": listing_digest(corpus.train),
     }
     if options.resume:
@@ -84,68 +88,76 @@ def validate(trainer: Trainer, corpus: Corpus, writer: SummaryWriter) -> None:
 
 
 def train(trainer: Trainer, segments: Segments, corpus: Corpus, folder: Path) -> None:
-    """Train from the trainer's step to the last, with checkpoints and validations."""
-    options, fabric = trainer.options, trainer.fabric
+    """Train from the trainer's step to the last, with checkpoints and validations; `Stopped` if a signal asks to."""
+    options, fabric, first = trainer.options, trainer.fabric, trainer.fabric.is_global_zero
     steps = range(trainer.step, options.steps)
-    batches = DataLoader(segments, batch_size=None, sampler=steps, num_workers=options.workers)
-    writer = SummaryWriter(str(folder / "tensorboard"), purge_step=trainer.step + 1) if fabric.is_global_zero else None
-    with tqdm(total=options.steps, initial=trainer.step, unit="step", desc=options.name, disable=writer is None) as bar:
+    batches = DataLoader(
+        segments, batch_size=None, sampler=steps, num_workers=options.workers, worker_init_fn=ignore_signals
+    )
+    saving = folder / "checkpoints"
+    with (
+        curves(folder / "tensorboard", trainer.step) if first else nullcontext() as writer,
+        tqdm(total=options.steps, initial=trainer.step, unit="step", desc=options.name, disable=not first) as bar,
+        Asked(fabric) as asked,
+    ):
         for batch in batches:
             losses = trainer.train_step(batch.to(fabric.device))
             bar.set_postfix({name: f"{value:.2f}" for name, value in losses.items()}, refresh=False)
             bar.update()
-            if writer is None:
-                continue
-            for name, value in losses.items():
-                writer.add_scalar(f"loss/{name}", value, trainer.step)
-            validating = trainer.step % options.validate_every == 0 or trainer.step == options.steps
-            trainer.monitor.write(writer, trainer.step, trainer.generator_network if validating else None)
-            if validating:
-                validate(trainer, corpus, writer)
-            if trainer.step % options.save_every == 0 or trainer.step == options.steps:
-                trainer.save(folder / "checkpoints")
-    if writer is not None:
-        writer.close()
-
-
-def make_fabric(options: Options) -> Fabric:
-    """Choose device, precision and number of processes; `ValueError` if this machine does not have them."""
-    on_cuda = options.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
-    precision = options.precision if options.precision != "auto" else ("bf16-mixed" if on_cuda else "32-true")
-    strategy = "ddp" if options.devices > 1 else "auto"
-    try:
-        return Fabric(accelerator=options.accelerator, devices=options.devices, strategy=strategy, precision=precision)
-    except RuntimeError as error:
-        raise ValueError(f"--accelerator {options.accelerator}: {error}") from error
+            if writer is not None:
+                for name, value in losses.items():
+                    writer.add_scalar(f"loss/{name}", value, trainer.step)
+                validating = trainer.step % options.validate_every == 0 or trainer.step == options.steps
+                trainer.monitor.write(writer, trainer.step, trainer.generator_network if validating else None)
+                if validating:
+                    validate(trainer, corpus, writer)
+            number = asked.anywhere()
+            if trainer.step % options.save_every == 0 or trainer.step == options.steps or number:
+                trainer.save(saving)
+            if number:
+                raise Stopped(number, trainer.step, place_of(saving, trainer.step))
 
 
 def run(given: Options) -> None:
     """Train, generate, measure and report."""
+    if given.resume_from is not None:
+        given = replace(given, resume=True)
     if given.resume:
         given = begun_with(given)
     fabric = make_fabric(given)
     options = resolve(given, fabric.device)
-    # The first process checks everything and speaks the corpus before the others exist; they find it done.
-    first = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
-    corpus = open_corpus(options.data, options.sample_rate, options.cache)
     folder = options.out / options.name
-    saved = checkpoints(folder / "checkpoints") if options.resume else []
-    if saved and steps_done(saved[-1]) > options.steps:
-        raise ValueError(f"--steps {options.steps}: {saved[-1]} has been trained for longer already")
-    if first:
-        print(
-            f"{options.data}: {len(corpus.train)} clips to train on, {len(corpus.valid)} to validate, "
-            f"{len(corpus.test)} to test, {corpus.sample_rate} Hz; {len(corpus.skipped)} files skipped"
-        )
-        for path, reason in corpus.skipped:
-            print(f"skipped {path}: {reason}")
-        check_readable(corpus)
-        prepare_folder(options, corpus)
-    fabric.launch()
+    # The first process checks everything and speaks the corpus before it starts others; they find it done.
+    corpus = open_corpus(options.data, options.sample_rate, options.cache)
+    first = is_first(fabric)
+    with claimed(folder) if first else nullcontext():
+        saved = chosen(folder / "checkpoints", options.resume_from) if options.resume else None
+        if saved and steps_done(saved) > options.steps:
+            raise ValueError(f"--steps {options.steps}: {saved} has been trained for longer already")
+        if first:
+            print(
+                f"{options.data}: {len(corpus.train)} clips to train on, {len(corpus.valid)} to validate, "
+                f"{len(corpus.test)} to test, {corpus.sample_rate} Hz; {len(corpus.skipped)} files skipped"
+            )
+            for path, reason in corpus.skipped:
+                print(f"skipped {path}: {reason}")
+            check_readable(corpus)
+            prepare_folder(options, corpus)
+        with launched(fabric):
+            learn(fabric, options, corpus, folder, saved)
+
+
+def learn(fabric: Fabric, options: Settings, corpus: Corpus, folder: Path, saved: Path | None) -> None:
+    """Train, in every process, and report in the first."""
+    saved = fabric.broadcast(saved)
     trainer = Trainer(options, fabric, corpus.sample_rate)
     trainer.wrap()
     if saved:
-        trainer.resume(saved[-1])
+        trainer.resume(saved)
+        fabric.barrier()  # all have read it
+        if fabric.is_global_zero:
+            for path in set_aside(saved.parent, trainer.step):
+                print(f"renamed to {path}: a later checkpoint, which no longer counts")
     segments = Segments(
         corpus.train,
         corpus.sample_rate,
@@ -162,31 +174,22 @@ def run(given: Options) -> None:
     if fabric.is_global_zero:
         torch.manual_seed(options.seed)
         details = {
-            **{key: value for key, value in plain(options).items() if key not in ("resume", "out", "cache")},
+            **{key: value for key, value in plain(options).items() if key not in NOT_REPORTED},
             "clips": {"train": len(corpus.train), "valid": len(corpus.valid), "test": len(corpus.test)},
             "skipped": len(corpus.skipped) + len(segments.unreadable),
+            "skipped_updates": trainer.updates.skipped,
             "training_s": trainer.seconds,
-            "device": str(fabric.device),
-            "threads": torch.get_num_threads(),
+            **provenance(fabric),
         }
         report = write_report(trainer.generator_network, trainer.mel, corpus, folder, options.test_clips, details)
         print(format_report(report))
         print(f"listen: {folder / 'audio'}   look: {folder / 'pictures'}   numbers: {folder / 'report.json'}")
-    fabric.barrier()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit status: 0 done, 2 bad input, 130 interrupted."""
+    """Run the command line; return the exit status: 0 done, 2 bad input, 128 + n stopped by signal n."""
     options = tyro.cli(Options, args=arguments)
-    try:
-        run(options)
-    except (ValueError, OSError, ImportError, FloatingPointError) as error:
-        print(f"train_vocoder: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"train_vocoder: interrupted; --resume continues {options.out / options.name}", file=sys.stderr)
-        return 130
-    return 0
+    return status_of("train_vocoder", options.out / options.name, lambda: run(options))
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def test_every_offset_is_possible_and_none_is_past_the_end(tmp_path):
 
 
 def test_an_epoch_over_two_ranks_visits_every_clip_once(levels):
-    ranks = [Segments(levels, RATE, 64, 2, steps=6, seed=3, rank=rank, world_size=2) for rank in (0, 1)]
+    ranks = [Segments(levels, RATE, 64, 4, steps=6, seed=3, rank=rank, world_size=2) for rank in (0, 1)]
     orders = []
     for epoch in range(3):  # 8 clips = 2 steps of 2 ranks of 2 segments
         batches = [rank[step] for step in (2 * epoch, 2 * epoch + 1) for rank in ranks]
@@ -63,6 +63,14 @@ def test_an_epoch_over_two_ranks_visits_every_clip_once(levels):
         assert sorted(order) == list(range(1, 9))
         orders.append(order)
     assert orders[0] != orders[1] != orders[2]
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 6])
+def test_ranks_share_the_batch_of_one_process(ramps, world_size):
+    alone = Segments(ramps, RATE, 256, 6, steps=5, seed=4)
+    ranks = [Segments(ramps, RATE, 256, 6, 5, 4, rank, world_size) for rank in range(world_size)]
+    for step in range(5):
+        assert torch.equal(torch.cat([rank[step] for rank in ranks]), alone[step])
 
 
 def test_epochs_run_on_across_batches_of_any_size(levels):
@@ -149,6 +157,7 @@ def test_all_clips_unreadable_is_an_error(levels):
         ({"cache_bytes": -1}, "cache_bytes must not be negative, got -1"),
         ({"rank": 1}, "rank must be from 0 to world_size - 1 = 0, got 1"),
         ({"world_size": 0}, "world_size must be at least 1, got 0"),
+        ({"world_size": 2}, "batch_size must be a multiple of world_size = 2, got 1"),
     ],
 )
 def test_arguments_out_of_range_are_named(ramps, changed, message):

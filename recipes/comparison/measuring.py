@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from tqdm import tqdm
-from train_vocoder import make_fabric
+from training.machine import make_fabric
 from vocoder.data import Corpus, listing_digest
 from vocoder.levels import levels
 from vocoder.options import Settings

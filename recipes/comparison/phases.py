@@ -4,13 +4,13 @@ import hashlib
 import json
 import math
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from safetensors.torch import load_file, save_file
+from training.provenance import commit
 from vocoder.checkpoint import drafts, in_one_line
 from vocoder.once import train_once
 from vocoder.runs import Run, open_run
@@ -148,15 +148,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(one) for one in value]
     return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def commit() -> str:
-    """Return the commit that is checked out, with ``+`` where files differ from it; unknown outside of a repository."""
-    try:
-        words = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=12", "--dirty=+"]
-        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -51,10 +51,10 @@ class Patches:
     def __init__(self, images: Sequence[Tensor], size: int) -> None:
         self.images, self.size = images, size
 
-    def draw(self, n: int) -> Tensor:
-        """Draw ``n`` patches, shape ``(n, 3, size, size)``."""
+    def draw(self, n: int, part: slice = slice(None)) -> Tensor:
+        """Draw ``n`` patches, shape ``(n, 3, size, size)``, and return a part of them."""
         patches = []
-        for which, down, across, mirror in torch.rand(n, 4).tolist():
+        for which, down, across, mirror in torch.rand(n, 4)[part].tolist():
             image = self.images[int(which * len(self.images))]
             top, left = (
                 int(u * (side - self.size + 1)) for u, side in zip((down, across), image.shape[1:], strict=True)

@@ -5,9 +5,10 @@ networks" (ICLR 2016), for the plan; Odena, Dumoulin & Olah (Distill, 2016), for
 """
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor, distributed, nn
 
 from audioup import ResizeConv2d, SubPixelConv2d, TransposedConv2d
 from audioup.layer import UpsamplingLayer2d
@@ -32,6 +33,50 @@ def upsampling(name: str, inputs: int, outputs: int, bias: bool = True) -> Upsam
     return ResizeConv2d(inputs, outputs, RESIZED, STRIDE, mode=name.removeprefix("resize-"), bias=bias)
 
 
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation over the batch of all processes; torch's own, `SyncBatchNorm`, is for GPUs only."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise ``(batch, channels, H, W)``."""
+        if not self.training or processes() == 1:
+            return super().forward(input)
+        mean = MeanOverProcesses.apply(input.mean((0, 2, 3), keepdim=True))
+        variance = MeanOverProcesses.apply((input - mean).square().mean((0, 2, 3), keepdim=True))
+        count = processes() * input.numel() / self.num_features
+        running: Any = self.running_mean, self.running_var, self.num_batches_tracked
+        with torch.no_grad():
+            for statistic, now in zip(running, (mean, variance * count / (count - 1)), strict=False):
+                statistic.lerp_(now.flatten().to(statistic), self.momentum or 0.0)
+            running[2].add_(1)
+        normalised = (input - mean) * (variance + self.eps).rsqrt()
+        return normalised * self.weight.view(-1, 1, 1) + self.bias.view(-1, 1, 1)
+
+
+class MeanOverProcesses(torch.autograd.Function):
+    """Average a tensor over processes, and its gradient as well: each one's loss depends on all of them."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        """Average."""
+        return _averaged(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # type: ignore[override]
+        """Average the gradient."""
+        return _averaged(gradients[0])
+
+
+def _averaged(x: Tensor) -> Tensor:
+    mean = x.detach().clone()
+    distributed.all_reduce(mean)
+    return mean / processes()
+
+
+def processes() -> int:
+    """Return how many processes train together."""
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
 class Generator(nn.Module):
     """Turn ``(batch, latent)`` into images ``(batch, 3, S, S)`` from -1 to 1, ``S = 4 * 2 ** len(upsamplers)``.
 
@@ -47,7 +92,7 @@ class Generator(nn.Module):
         self.size = FIRST * STRIDE ** len(upsamplers)
         widths = [width * 2**n for n in reversed(range(len(upsamplers)))]
         self.first = nn.Linear(latent, widths[0] * FIRST**2)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for channels in widths)
+        self.norms = nn.ModuleList(BatchNorm2d(channels) for channels in widths)
         self.ups = nn.ModuleList(
             upsampling(name, inputs, outputs)
             for name, inputs, outputs in zip(upsamplers, widths, [*widths[1:], 3], strict=True)

@@ -6,14 +6,19 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
+from training import machine
+from training.machine import Machine, check_shares
+
 from gan.models import UPSAMPLERS, Upsampler
 
 # What may differ between the parts of one run; everything else decides the weights.
-FREE_TO_CHANGE = {"name", "steps", "save_every", "measure_every", "resume", "out", "accelerator"}
+FREE_TO_CHANGE = {"name", "steps", "save_every", "measure_every", "resume", "resume_from", "out", "accelerator"}
+FREE_TO_CHANGE |= machine.FREE_TO_CHANGE
+LATEST = {"precision": "32-true"}  # options that earlier runs did not have
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(Machine):
     """Train a small GAN on patches of photographs and measure the checkerboards of what it generates."""
 
     name: str = "gan"
@@ -31,7 +36,7 @@ class Options:
     steps: int = 6000
     """Of both networks."""
     batch_size: int = 32
-    """Images a step."""
+    """Images a step, over all processes."""
     learning_rate: float = 1e-3
     """Adam's."""
     r1: float = 0.1
@@ -46,10 +51,12 @@ class Options:
     """Steps between checkpoints."""
     resume: bool = False
     """Continue OUT/NAME from its newest checkpoint."""
+    resume_from: int | None = None
+    """The same from the checkpoint of this step; later ones are renamed, and no longer count."""
     out: Path = Path("runs")
     """Folder of all runs."""
-    accelerator: str = "auto"
-    """cpu, cuda, ...: see Lightning Fabric."""
+    precision: Literal["auto", "32-true", "bf16-mixed", "64-true"] = "32-true"
+    """auto is bf16-mixed on CUDA and 32-true elsewhere; 64-true is slow, to compare trainings without rounding."""
 
 
 def check(options: Options) -> None:
@@ -59,8 +66,12 @@ def check(options: Options) -> None:
     for key in ("width", "latent", "steps", "measure_every", "save_every"):
         if getattr(options, key) < 1:
             raise ValueError(f"--{key.replace('_', '-')} must be at least 1, got {getattr(options, key)}")
-    if options.batch_size < 2:
-        raise ValueError(f"--batch-size must be at least 2 for batch normalisation, got {options.batch_size}")
+    check_shares(options, options.batch_size)
+    normalised = options.batch_size // options.accumulate  # together, over all processes
+    if normalised < 2:
+        raise ValueError(
+            f"--batch-size must be at least {2 * options.accumulate} for batch normalisation, got {options.batch_size}"
+        )
     for key in ("learning_rate", "r1"):
         if not 0 <= getattr(options, key) < math.inf:
             raise ValueError(f"--{key.replace('_', '-')} must not be negative, and finite, got {getattr(options, key)}")
@@ -93,5 +104,5 @@ def differences(then: dict[str, Any], options: Options) -> list[str]:
     return [
         f"{key}: {then.get(key)!r} then, {value!r} now"
         for key, value in plain(options).items()
-        if key != "steps" and then.get(key) != value
+        if key != "steps" and {**LATEST, **then}.get(key) != value
     ]

@@ -78,13 +78,14 @@ class ResolutionDiscriminator(nn.Module):
     def forward(self, audio: Tensor) -> Judgement:
         """Judge ``audio`` of shape ``(batch, 1, T)``."""
         # The Fourier transform has no bfloat16 form, so it stays outside mixed precision.
+        wide = torch.promote_types(audio.dtype, torch.float32)
         with torch.autocast(audio.device.type, enabled=False):
             spectrum = torch.stft(
-                audio.squeeze(1).float(),
+                audio.squeeze(1).to(wide),
                 self.n_fft,
                 self.hop_length,
                 len(self.window),
-                self.window.float(),
+                self.window.to(wide),
                 return_complex=True,
             )
             magnitude = spectrum.abs().unsqueeze(1)

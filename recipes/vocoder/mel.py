@@ -14,7 +14,8 @@ class LogMel(nn.Module):
 
     HiFi-GAN's definition: Hann window, ``(n_fft - hop_length) / 2`` samples reflected at either end instead of centred
     frames, magnitude (not power), Slaney's mel scale and normalisation, logarithm of the value clamped at 1e-5. At
-    22.05 kHz ``n_fft`` is 1024; at other rates the power of two nearest to the same duration.
+    22.05 kHz ``n_fft`` is 1024; at other rates the power of two nearest to the same duration. It is of the module's own
+    type, float32 unless it was converted.
 
     Args:
         sample_rate: In Hz.
@@ -44,7 +45,7 @@ class LogMel(nn.Module):
     def magnitude(self, audio: Tensor) -> Tensor:
         """Return the mel magnitudes before the logarithm."""
         pad = (self.n_fft - self.hop_length) // 2
-        flat = audio.reshape(-1, audio.shape[-1])
+        flat = audio.reshape(-1, audio.shape[-1]).to(self.mel.mel_scale.fb.dtype)
         # One sample is reflected over and over where a clip is shorter than the pad.
         mode = "reflect" if flat.shape[-1] > pad else "replicate"
         mel = self.mel(F.pad(flat, (pad, self.n_fft - self.hop_length - pad), mode=mode))

@@ -28,7 +28,7 @@ def train_once(folder: Path, given: Mapping[str, Any], free: Mapping[str, Any]) 
         options = {"name": folder.name, "out": folder.parent, **free, **given}
         words = [word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", str(value))]
         status = train_vocoder.main([*words, *["--resume"] * (folder / "config.json").exists()])
-        if status == 130:
+        if status > 128:  # by a signal
             raise KeyboardInterrupt
         differing = None if status else _differing(folder, given)
         if differing is None:

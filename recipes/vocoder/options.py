@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from training import machine
+from training.machine import Machine, check_shares
 
 from vocoder.model import GeneratorShape
 from vocoder.presets import PRESETS
@@ -15,11 +17,31 @@ SMOOTH = ("resize-linear", "resize-cubic", "resize-sinc")
 LEAST_SEGMENT = 2048  # samples: the longest Fourier transform of the losses reflects 1024 at either end
 
 # What may differ between the parts of one run; everything else decides the weights.
-FREE_TO_CHANGE = {"resume", "steps", "save_every", "validate_every", "test_clips", "workers", "out", "cache"}
+FREE_TO_CHANGE = {
+    "resume",
+    "resume_from",
+    "steps",
+    "save_every",
+    "validate_every",
+    "test_clips",
+    "workers",
+    "out",
+    "cache",
+}
+FREE_TO_CHANGE |= machine.FREE_TO_CHANGE
+# Options that earlier runs did not have.
+LATEST = {
+    "tone_loss": 0.0,
+    "activation": "leaky_relu",
+    "nodes": 1,
+    "accumulate": 1,
+    "on_nan": "stop",
+    "resume_from": None,
+}
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(Machine):
     """Train a small HiFi-GAN vocoder, then listen to it and measure its stride tones."""
 
     name: str = "vocoder"
@@ -49,7 +71,7 @@ class Options:
     warmup_steps: int | None = None
     """Steps without discriminators at the start; by default the preset's. As many as steps: no adversarial part."""
     batch_size: int | None = None
-    """Segments a step, in each process; by default the preset's."""
+    """Segments a step, over all processes; by default the preset's."""
     segment_size: int = 8192
     """Samples a segment."""
     learning_rate: float | None = None
@@ -74,16 +96,12 @@ class Options:
     """Held-out clips to generate and to measure at the end."""
     resume: bool = False
     """Continue OUT/NAME from its newest checkpoint; options that are not given are those it was begun with."""
+    resume_from: int | None = None
+    """The same from the checkpoint of this step; later ones are renamed, and no longer count."""
     out: Path = Path("runs")
     """Folder of all runs."""
     cache: Path = Path("~/.cache/audioup")
     """Folder of synthesised and downloaded speech."""
-    accelerator: str = "auto"
-    """cpu, cuda, ...: see Lightning Fabric."""
-    devices: int = 1
-    """Processes, or GPUs."""
-    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
-    """auto is bf16-mixed on CUDA and 32-true elsewhere."""
     workers: int = 0
     """Processes that read ahead; worthwhile when recordings do not fit into memory."""
 
@@ -109,15 +127,18 @@ def begun_with(options: Options) -> Options:
     if not config.exists():
         raise ValueError(f"--resume: {config.parent} holds no run")
     try:
-        latest = {"tone_loss": 0.0, "activation": "leaky_relu"}  # options that earlier runs did not have
-        saved = {**latest, **json.loads(config.read_text(encoding="utf-8"))["options"]}
+        then = json.loads(config.read_text(encoding="utf-8"))["options"]
+        saved = {**LATEST, **then}
+        if "nodes" not in then:  # when every process had a batch of its own
+            saved["batch_size"] *= saved["devices"]
         differing = {key: value for key, value in plain(options).items() if value != plain(Options())[key]}
         refused = [
             f"{key}: {saved[key]!r} then, {value!r} now"
             for key, value in differing.items()
             if key not in {"name", *FREE_TO_CHANGE} and value != saved[key]
         ]
-        inherited = {key: saved[key] for key in plain(options) if key not in {"name", "out", "cache", *differing}}
+        own = {"name", "out", "cache", "resume", "resume_from", *differing}
+        inherited = {key: saved[key] for key in plain(options) if key not in own}
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"--resume: {config} cannot be read: {error!r}") from error
     if refused:
@@ -139,7 +160,7 @@ def resolve(options: Options, device: torch.device) -> Settings:
     given = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
     unset = {key: value for key, value in defaults.items() if given[key] is None}
     settings = Settings(**{**given, **unset, "preset": name})
-    for key in ("steps", "batch_size", "segment_size", "save_every", "validate_every", "test_clips", "devices"):
+    for key in ("steps", "batch_size", "segment_size", "save_every", "validate_every", "test_clips"):
         if getattr(settings, key) < 1:
             raise ValueError(f"--{key.replace('_', '-')} must be at least 1, got {getattr(settings, key)}")
     for key in ("warmup_steps", "learning_rate", "noise", "tone_loss", "seed", "workers"):
@@ -147,6 +168,7 @@ def resolve(options: Options, device: torch.device) -> Settings:
             raise ValueError(
                 f"--{key.replace('_', '-')} must not be negative, and finite, got {getattr(settings, key)}"
             )
+    check_shares(settings, settings.batch_size)
     if settings.seed >= 2**32:
         raise ValueError(f"--seed must be below 2**32, got {settings.seed}")
     if settings.segment_size % preset.generator.hop_length:

@@ -206,9 +206,10 @@ def _metrics(pairs: list[Pair], mel: LogMel, corpus: Corpus) -> dict[str, Any]:
 
 
 def _real_time_factor(generator: nn.Module, mel: LogMel, sample_rate: int) -> float:
-    device = next(generator.parameters()).device
+    weight = next(generator.parameters())
+    device = weight.device
     frames = math.ceil(PROBE_S * sample_rate / mel.hop_length)
-    log_mel = torch.randn(1, mel.mel.n_mels, frames, device=device) - 5  # about the level of speech
+    log_mel = torch.randn(1, mel.mel.n_mels, frames, device=device, dtype=weight.dtype) - 5  # about the level of speech
     times = []
     for _ in range(7):
         start = time.perf_counter()

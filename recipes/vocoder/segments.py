@@ -1,4 +1,4 @@
-"""Clips in, training batches out: segments that depend on the seed, the rank and the step alone."""
+"""Clips in, training batches out: segments that depend on the seed and the step alone."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from vocoder.data import Clip, UnreadableClip, load_clip
 
 
 class Segments(torch.utils.data.Dataset[torch.Tensor]):
-    """Cut training batches out of clips: item `step` is a float32 tensor of shape (batch_size, segment_size).
+    """Cut training batches out of clips: item `step` is a float32 tensor (batch_size / world_size, segment_size).
 
-    A batch depends on (seed, rank, step) and the clips alone, so a resumed run sees the same data, with any number of
-    workers: `DataLoader(segments, batch_size=None, sampler=range(start, steps))`. Clips come in one random order an
-    epoch, dealt out among the ranks: every clip is seen once an epoch, by one rank. Clips shorter than a segment are
+    A batch depends on (seed, step) and the clips alone, so a resumed run sees the same data, with any number of
+    workers: `DataLoader(segments, batch_size=None, sampler=range(start, steps))`; and with any number of processes,
+    which get its parts in order of rank. Clips come in one random order an epoch. Clips shorter than a segment are
     zero-padded at the end. A clip that cannot be decoded is warned about once (by each worker) and the clip after it
     in `clips` is used in its place.
 
@@ -25,7 +25,7 @@ class Segments(torch.utils.data.Dataset[torch.Tensor]):
         clips: recordings to cut from.
         sample_rate: rate of the batches, in Hz.
         segment_size: samples in a segment.
-        batch_size: segments in a batch, on each rank.
+        batch_size: segments in a batch, of all ranks together.
         steps: number of batches, the dataset's length.
         seed: not negative; the same on all ranks.
         rank: this process, from 0 to world_size - 1.
@@ -56,6 +56,8 @@ class Segments(torch.utils.data.Dataset[torch.Tensor]):
         for name, value in {"len(clips)": len(clips), **sizes, "world_size": world_size}.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        if batch_size % world_size:
+            raise ValueError(f"batch_size must be a multiple of world_size = {world_size}, got {batch_size}")
         for name, value in {"seed": seed, "cache_bytes": cache_bytes}.items():
             if value < 0:
                 raise ValueError(f"{name} must not be negative, got {value}")
@@ -74,13 +76,15 @@ class Segments(torch.utils.data.Dataset[torch.Tensor]):
     def __getitem__(self, step: int) -> torch.Tensor:
         if not 0 <= step < self.steps:
             raise IndexError(f"step must be from 0 to steps - 1 = {self.steps - 1}, got {step}")
-        rng = np.random.default_rng(np.random.SeedSequence([self.seed, self.rank, step]))
-        # all offsets are drawn before any clip is read, so that none depends on another clip's length
-        offsets = rng.random(self.batch_size)
-        # the epochs' permutations end to end are one endless list; each step takes a batch for every rank from it
-        first = (step * self.world_size + self.rank) * self.batch_size
-        batch = torch.zeros(self.batch_size, self.segment_size)
-        for row, (position, offset) in enumerate(zip(range(first, first + self.batch_size), offsets, strict=True)):
+        # 0 is the place of a rank, from when every rank drew for itself
+        rng = np.random.default_rng(np.random.SeedSequence([self.seed, 0, step]))
+        # all offsets are drawn, before any clip is read: none depends on another clip's length or on who reads it
+        share = self.batch_size // self.world_size
+        offsets = rng.random(self.batch_size)[self.rank * share : (self.rank + 1) * share]
+        # the epochs' permutations end to end are one endless list; each step takes a batch from it
+        first = step * self.batch_size + self.rank * share
+        batch = torch.zeros(share, self.segment_size)
+        for row, (position, offset) in enumerate(zip(range(first, first + share), offsets, strict=True)):
             epoch, place = divmod(position, len(self.clips))
             waveform = self._waveform(int(_permutation(self.seed, epoch, len(self.clips))[place]))
             start = int(offset * max(1, len(waveform) - self.segment_size + 1))

@@ -1,0 +1,114 @@
+"""Where a training runs: one process or many, on one machine or several, by Lightning Fabric."""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+from lightning_fabric import Fabric
+from torch.distributed import ReduceOp
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """Options of where to run; none but the device and the precision changes what is learned, beyond rounding."""
+
+    accelerator: str = "auto"
+    """cpu, cuda, ...: see Lightning Fabric."""
+    devices: int = 1
+    """Processes on this machine, or GPUs. Left alone under torchrun, srun and fabric run, which start them."""
+    nodes: int = 1
+    """Machines, each with as many devices. Left alone under torchrun and fabric run."""
+    accumulate: int = 1
+    """Parts that each process computes its share of a batch in, one after the other, to need less memory."""
+    precision: Literal["auto", "32-true", "bf16-mixed", "64-true"] = "auto"
+    """auto is bf16-mixed on CUDA and 32-true elsewhere; 64-true is slow, to compare trainings without rounding."""
+    on_nan: Literal["stop", "skip"] = "stop"
+    """What to do with an update whose gradient is not finite: stop before it is taken, or leave it out and count it."""
+
+
+FREE_TO_CHANGE = {"devices", "nodes", "accumulate", "on_nan"}  # between the parts of one run
+
+
+def make_fabric(options: Machine) -> Fabric:
+    """Choose devices, precision and number of processes; `ValueError` if this machine does not have them."""
+    devices, nodes = shape_of(options)
+    on_cuda = options.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
+    precision: Any = options.precision if options.precision != "auto" else ("bf16-mixed" if on_cuda else "32-true")
+    told = {
+        "accelerator": options.accelerator,
+        "devices": devices,
+        "num_nodes": nodes,
+        "precision": precision,
+        "strategy": "ddp" if devices * nodes > 1 else "auto",
+    }
+    # What `fabric run` was told comes by the environment, and may be said once only.
+    given: dict[str, Any] = {key: value for key, value in told.items() if f"LT_{key.upper()}" not in os.environ}
+    try:
+        return Fabric(**given)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"--accelerator {options.accelerator} --devices {devices} --nodes {nodes}: {error}") from error
+
+
+def shape_of(options: Machine) -> tuple[int, int]:
+    """Return how many processes there are to be on each machine, and how many machines; a launcher's word counts."""
+    if "LOCAL_WORLD_SIZE" in os.environ and "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun, and so fabric run
+        local = int(os.environ["LOCAL_WORLD_SIZE"])
+        return local, int(os.environ["WORLD_SIZE"]) // local
+    return options.devices, options.nodes
+
+
+def check_shares(options: Machine, batch_size: int) -> None:
+    """Raise `ValueError` unless every process gets as many examples of a batch, and every part of its share."""
+    devices, nodes = shape_of(options)
+    for key in ("devices", "nodes", "accumulate"):
+        if getattr(options, key) < 1:
+            raise ValueError(f"--{key} must be at least 1, got {getattr(options, key)}")
+    parts = devices * nodes * options.accumulate
+    if batch_size % parts:
+        raise ValueError(
+            f"--batch-size must be a multiple of {parts}, {devices * nodes} processes with {options.accumulate} parts "
+            f"each, got {batch_size}"
+        )
+
+
+def is_first(fabric: Fabric) -> bool:
+    """Say, also before `launch`, whether this process is the one that checks and writes."""
+    environment = getattr(fabric.strategy, "cluster_environment", None)
+    return environment is None or (environment.node_rank() == 0 and environment.local_rank() == 0)
+
+
+@contextlib.contextmanager
+def launched(fabric: Fabric) -> Iterator[None]:
+    """Start the other processes; end those that this one started if it fails, for they would wait for it."""
+    if "LT_CLI_USED" not in os.environ:  # `fabric run` has launched them
+        fabric.launch()
+    try:
+        yield
+    except BaseException:
+        for process in getattr(fabric.strategy.launcher, "procs", ()):
+            process.kill()
+        raise
+
+
+def largest(fabric: Fabric, value: int) -> int:
+    """Return the largest value among all processes."""
+    if fabric.world_size == 1:
+        return value
+    operation: Any = ReduceOp.MAX
+    reduced: Any = fabric.all_reduce(torch.tensor(value, device=fabric.device), reduce_op=operation)
+    return int(reduced)
+
+
+def wide(options: Machine) -> torch.dtype:
+    """Return the type of losses and of what they compare, which stays wide where networks compute in bfloat16."""
+    return torch.float64 if options.precision == "64-true" else torch.float32
+
+
+def average(fabric: Fabric, values: torch.Tensor) -> list[float]:
+    """Return the means of values over all processes."""
+    reduced: Any = fabric.all_reduce(values) if fabric.world_size > 1 else values
+    means: list[float] = reduced.tolist()
+    return means
