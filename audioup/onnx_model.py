@@ -14,7 +14,7 @@ from torch import Tensor
 from audioup.conversion import Skipped
 from audioup.onnx_graph import Graph
 from audioup.onnx_rates import Rates
-from audioup.onnx_tensors import LARGEST_MODEL, attribute, integers
+from audioup.onnx_tensors import LARGEST_MODEL, attribute, integers, is_text
 from audioup.source import Unsuitable
 from audioup.upsampler import Upsampler, resized, subpixel, transposed
 
@@ -74,6 +74,8 @@ def read_onnx(path: Path) -> Read:
     for node in graph.nodes:
         try:
             found = _tried(_read, graph, node)
+            if found is not None and not node.output:
+                raise Unsuitable("it makes nothing")
         except Unsuitable as error:
             skipped.append(Skipped(str(node.name), node.op_type, str(error)))
             continue
@@ -99,6 +101,8 @@ def load_graph(path: Path) -> tuple[onnx.ModelProto, Graph]:
     with path.open("rb") as file:
         try:
             model = onnx.load(file, load_external_data=False)
+            if not is_text(model):
+                raise ValueError("names that are no text")
         except (DecodeError, ValueError, RuntimeError):
             raise ValueError("no ONNX model, or a damaged one") from None
     if not model.graph.node:
