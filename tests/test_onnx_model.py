@@ -481,3 +481,15 @@ def test_a_thousand_stages_have_no_schedule(tmp_path: Path) -> None:
     found = chain(*nodes, tmp_path=tmp_path)  # 4 ** 21 samples for one
     assert len(found.layers) == 21
     assert found.strides == ()
+
+
+def test_names_that_are_no_text_and_layers_that_make_nothing(tmp_path: Path) -> None:
+    model = graph([up("x", "y")], {"u.weight": weight(2, 2, 8)}, metadata={"sample_rate": "text"})
+    for was in (b"text", b"u.weight"):
+        (tmp_path / "m.onnx").write_bytes(model.SerializeToString().replace(was, b"\xff" * len(was)))
+        with pytest.raises(ValueError, match="no ONNX model, or a damaged one"):
+            read_onnx(tmp_path / "m.onnx")
+    idle = helper.make_node("ConvTranspose", ["x", "u.weight"], [], **UP)
+    found = chain(up("x", "y"), idle, tmp_path=tmp_path)
+    assert [one.name for one in found.layers] == ["u"]
+    assert [one.reason for one in found.skipped] == ["it makes nothing"]

@@ -192,9 +192,13 @@ def _decoded(path: Path, sample_rate: int) -> tuple[NDArray[np.float32], int]:
         length = math.ceil(sound.frames * max(1, sample_rate / sound.samplerate))
         if length > max(LONG_CLIP, MOST_IN_A_BYTE * path.stat().st_size):
             raise ValueError(f"so small a file holds no {length} samples of sound")
-        pieces = []
-        while len(piece := sound.read(max(1, AT_ONCE // sound.channels), dtype="float32", always_2d=True)):
+        pieces, left = [], sound.frames  # counted here: in a damaged Opus file libsndfile never comes to the end
+        while left > 0:
+            piece = sound.read(min(left, max(1, AT_ONCE // sound.channels)), dtype="float32", always_2d=True)
+            if not len(piece):
+                break
             pieces.append(piece.mean(axis=1))
+            left -= len(piece)
         return np.concatenate([np.zeros(0, np.float32), *pieces]), int(sound.samplerate)
 
 
