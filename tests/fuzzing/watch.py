@@ -167,7 +167,7 @@ def replayed(cases: Sequence[tuple[str, Path]], folder: Path) -> Tally:
     """Try given cases; what goes wrong is named as the case is."""
     tally, number = Tally("given"), 0
     while number < len(cases):
-        job = {"cases": [(target, str(path)) for target, path in cases[number:]], "folder": str(folder)}
+        job = {"cases": [(target, str(path.absolute())) for target, path in cases[number:]], "folder": str(folder)}
         before = tally.accepted
         for one in _run(job, tally):
             if tally.accepted > before:
