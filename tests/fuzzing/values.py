@@ -14,8 +14,8 @@ DEEP = 20_000
 
 def damaged(content: Any, random: Random, edits: int = 3) -> Any:
     """Return a copy of a JSON value with a few values replaced, added or left out."""
-    content = json.loads(json.dumps(content))
     for _ in range(random.randint(1, edits)):
+        content = json.loads(json.dumps(content))  # so that nothing in it is there twice, or holds itself
         places = list(_places(content))
         if not places:
             return random.choice(VALUES)
@@ -29,7 +29,7 @@ def damaged(content: Any, random: Random, edits: int = 3) -> Any:
             holder[random.choice((*WORDS, str(key), f"{key}.weight"))] = holder[key]
         else:
             holder.insert(key, holder[key])
-    return content
+    return json.loads(json.dumps(content))
 
 
 def text(content: Any, random: Random) -> bytes:
