@@ -63,7 +63,12 @@ def shown(tallies: Sequence[Tally]) -> str:
         figures = (one.inputs, share, one.accepted, one.refused, one.news, len(one.found))
         memory = f"{one.peak_mb:.0f} MB", f"{one.baseline_mb:.0f} MB"
         rows.append((one.target, *map(str, figures), f"{one.slowest_s:.2f} s", *memory, f"{one.seconds:.0f} s"))
-    found = [f"{kind.name}: {kind.what.strip().splitlines()[-1][:150]}" for one in tallies for kind in one.found]
+    found = [
+        # Of a traceback the last line says it, of what a process died of the first.
+        f"{one.name}: {one.what.strip().splitlines()[-1 if one.kind == 'exception' else 0][:150]}"
+        for tally in tallies
+        for one in tally.found
+    ]
     return "\n".join([table(rows), *found])
 
 
