@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from training.folder import chosen, claimed, curves
-from training.machine import is_first, launched, make_fabric
+from training.machine import is_first, largest, launched, make_fabric
 from training.provenance import provenance, versions
 from training.stopping import Asked, Stopped, ignore_signals, status_of
 from vocoder.checkpoint import place_of, set_aside, steps_done
@@ -31,9 +31,11 @@ from vocoder.data import Corpus, listing_digest, open_corpus
 from vocoder.options import Options, Settings, begun_with, plain, resolve
 from vocoder.report import check_readable, format_report, generate_held_out, write_report
 from vocoder.segments import Segments
+from vocoder.skipped import list_skipped, say_skipped, say_unreadable
 from vocoder.trainer import Trainer
 
 from audioup import measure_tones
+from audioup.table import readable
 
 NOT_REPORTED = ("resume", "resume_from", "out", "cache")  # of the options
 
@@ -136,13 +138,12 @@ def run(given: Options) -> None:
             raise ValueError(f"--steps {options.steps}: {saved} has been trained for longer already")
         if first:
             print(
-                f"{options.data}: {len(corpus.train)} clips to train on, {len(corpus.valid)} to validate, "
-                f"{len(corpus.test)} to test, {corpus.sample_rate} Hz; {len(corpus.skipped)} files skipped"
+                f"{readable(options.data)}: {len(corpus.train)} clips to train on, {len(corpus.valid)} to validate, "
+                f"{len(corpus.test)} to test, {corpus.sample_rate} Hz"
             )
-            for path, reason in corpus.skipped:
-                print(f"skipped {path}: {reason}")
+            say_skipped(corpus)
             check_readable(corpus)
-            prepare_folder(options, corpus)
+            list_skipped(prepare_folder(options, corpus), corpus.skipped)
         with launched(fabric):
             learn(fabric, options, corpus, folder, saved)
 
@@ -171,18 +172,22 @@ def learn(fabric: Fabric, options: Settings, corpus: Corpus, folder: Path, saved
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: tqdm.write(f"train_vocoder: {message}", file=sys.stderr)
         train(trainer, segments, corpus, folder)
+    segments.agree(lambda marks: largest(fabric, marks))
     if fabric.is_global_zero:
         torch.manual_seed(options.seed)
         details = {
             **{key: value for key, value in plain(options).items() if key not in NOT_REPORTED},
             "clips": {"train": len(corpus.train), "valid": len(corpus.valid), "test": len(corpus.test)},
             "skipped": len(corpus.skipped) + len(segments.unreadable),
+            "clipped": len(segments.clipped),
             "skipped_updates": trainer.updates.skipped,
             "training_s": trainer.seconds,
             **provenance(fabric),
         }
         report = write_report(trainer.generator_network, trainer.mel, corpus, folder, options.test_clips, details)
         print(format_report(report))
+        say_unreadable(segments)
+        list_skipped(folder, [*corpus.skipped, *segments.skipped()])
         print(f"listen: {folder / 'audio'}   look: {folder / 'pictures'}   numbers: {folder / 'report.json'}")
 
 

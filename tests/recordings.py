@@ -1,5 +1,6 @@
 """Recordings made on the spot for tests."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ def write(path: Path, samples: np.ndarray | float = 0.1, seconds: float = 0.25, 
     path.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(samples, float):
         samples = np.full(round(seconds * rate), samples)
-    soundfile.write(path, samples, rate, **kwargs)
+    soundfile.write(os.fsencode(path), samples, rate, **kwargs)  # bytes: any name will do
     return path
 
 

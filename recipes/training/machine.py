@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import subprocess
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -29,6 +30,7 @@ class Machine:
     """What to do with an update whose gradient is not finite: stop before it is taken, or leave it out and count it."""
 
 
+GRACE_S = 20.0
 FREE_TO_CHANGE = {"devices", "nodes", "accumulate", "on_nan"}  # between the parts of one run
 
 
@@ -87,19 +89,21 @@ def launched(fabric: Fabric) -> Iterator[None]:
         fabric.launch()
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         for process in getattr(fabric.strategy.launcher, "procs", ()):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE_S if isinstance(error, KeyboardInterrupt) else 0)  # a signal ends them all
             process.kill()
         raise
 
 
-def largest(fabric: Fabric, value: int) -> int:
-    """Return the largest value among all processes."""
+def largest(fabric: Fabric, values: torch.Tensor) -> torch.Tensor:
+    """Return the largest of each value among all processes."""
     if fabric.world_size == 1:
-        return value
+        return values
     operation: Any = ReduceOp.MAX
-    reduced: Any = fabric.all_reduce(torch.tensor(value, device=fabric.device), reduce_op=operation)
-    return int(reduced)
+    reduced: Any = fabric.all_reduce(values.to(fabric.device), reduce_op=operation)
+    return torch.as_tensor(reduced).to(values.device)
 
 
 def wide(options: Machine) -> torch.dtype:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from lightning_fabric import Fabric
 from lightning_fabric.utilities import rank_zero_only
 
@@ -53,7 +54,7 @@ class Asked:
 
     def anywhere(self) -> int:
         """Return the number of the signal that this or any other process got, 0 if none; all have to ask together."""
-        return largest(self.fabric, self._number)
+        return int(largest(self.fabric, torch.tensor(self._number)))
 
     def _take(self, number: int, _: FrameType | None) -> None:
         if self._number and number == signal.SIGINT:

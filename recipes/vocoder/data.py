@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import bisect
-import fnmatch
 import hashlib
 import http.client
 import json
-import math
 import os
+import re
 import tarfile
+import unicodedata
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import soundfile
-import torch
 import torchaudio
-from numpy.typing import NDArray
 
-from audioup.recording import MOST_IN_A_BYTE, check_header
+from audioup.table import plain, readable
+from vocoder.clips import NO_RATIO, not_resampled
+from vocoder.clips import Clip as Clip  # what there is to know of a clip is imported from here
+from vocoder.clips import UnreadableClip as UnreadableClip
+from vocoder.clips import load_clip as load_clip
+from vocoder.index import SUFFIXES, Header, find_recordings
 
 SPLITS = ("train", "valid", "test")
-SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3"})
-MIN_SECONDS = 0.1
 HELD_OUT = 0.05  # share of the clips that goes to each of valid and test
-LOWEST_RATE = 1000  # Hz: less is no speech, and would grow without bounds as it is resampled
-# What a small file decodes to fits into memory whatever is in it; a longer one has a byte or more for so many samples.
-LONG_CLIP = 2**24  # samples, after resampling
-AT_ONCE = 2**20  # values that are decoded together
-MAX_RESAMPLE_TAPS = 10_000_000  # torchaudio builds a kernel of about (new rate) * (old rate) / gcd^2 taps
+LONGEST_NAME = 200  # bytes of a clip's name; most file systems take 255, endings included
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 CACHE = Path("~/.cache/audioup")
 
 # torchaudio's class, the folder its archive unpacks to, and which files there to use: VCTK holds every sentence twice,
@@ -42,32 +38,6 @@ DOWNLOADS = {
     "vctk": ("VCTK_092", "VCTK-Corpus-0.92/wav48_silence_trimmed", "*_mic2.flac"),
     "libritts": ("LIBRITTS", "LibriTTS/train-clean-100", "*"),
 }
-
-
-class UnreadableClip(ValueError):
-    """A recording that cannot be decoded, or that decodes to nothing or to NaN."""
-
-
-@dataclass(frozen=True)
-class Clip:
-    """One recording on disk, as its header describes it.
-
-    Attributes:
-        path: the file.
-        frames: length in samples at the file's own rate.
-        file_sample_rate: the file's own rate, in Hz.
-        name: the file's stem, made unique within the corpus.
-    """
-
-    path: Path
-    frames: int
-    file_sample_rate: int
-    name: str
-
-    @property
-    def duration_s(self) -> float:
-        """Length in seconds."""
-        return self.frames / self.file_sample_rate
 
 
 @dataclass(frozen=True)
@@ -96,16 +66,18 @@ def open_corpus(data: str, sample_rate: int | None = None, cache: Path = CACHE) 
 
     A folder with `train/` (and `valid/`, `test/`) is taken as split; a split it lacks comes out of train. Any other
     folder is searched recursively and split about 90/5/5 by a hash of each file's path within it, so that adding a
-    file leaves the others where they were. Hidden files are ignored. Files that are unreadable, empty or shorter than
-    0.1 s are left out and listed in `skipped`.
+    file leaves the others where they were. Hidden files are ignored. What is unreadable, no regular file, empty,
+    shorter than 0.1 s, cut off, too long to decode (2 GB) or at a rate that cannot be resampled to `sample_rate` is
+    left out and listed in `skipped`. The headers of large folders are kept in an index (`vocoder.index`).
 
     Args:
         data: `espeak` (synthesised here), `ljspeech`, `vctk` or `libritts` (downloaded), or else a folder.
         sample_rate: in Hz; by default the commonest among the files, the higher one if two are equally common.
-        cache: folder that synthesised and downloaded recordings are kept in.
+        cache: folder that synthesised and downloaded recordings are kept in, and what is known of large folders.
 
     Raises:
         FileNotFoundError: the folder is missing, or the download failed.
+        NotADirectoryError: `data` is an archive.
         OSError: nothing can be synthesised, or written to the cache.
         ValueError: nothing usable in the folder, fewer clips than splits, or a sample rate below 1.
     """
@@ -123,8 +95,7 @@ def open_corpus(data: str, sample_rate: int | None = None, cache: Path = CACHE) 
         root, pattern = _download(data, cache.expanduser())
     else:
         root = Path(data).expanduser()
-    if not root.is_dir():
-        raise FileNotFoundError(f"data must be a folder or one of espeak, {', '.join(DOWNLOADS)}; got {str(root)!r}")
+    _check_folder(root)
 
     # without train/ everything starts out there
     folders = {split: root / split for split in SPLITS} if (root / "train").is_dir() else {"train": root}
@@ -133,17 +104,20 @@ def open_corpus(data: str, sample_rate: int | None = None, cache: Path = CACHE) 
     names: Counter[str] = Counter()
     for split, folder in folders.items():
         if folder.is_dir():
-            splits[split] = _read_headers(_find_audio(folder, pattern, skipped), names, skipped)
-    clips = [clip for split in SPLITS for clip in splits[split]]
-    if not clips:
+            found, unusable = find_recordings(folder, pattern, cache.expanduser() / "index")
+            splits[split] = _clips(folder, found, names)
+            skipped += unusable
+    rates = Counter(clip.file_sample_rate for split in SPLITS for clip in splits[split])
+    if sample_rate is None and rates:
+        sample_rate = max(rates, key=lambda rate: (rates[rate], rate))
+    if sample_rate is not None:
+        splits = {split: _resampled(clips, sample_rate, skipped) for split, clips in splits.items()}
+    if sample_rate is None or not any(splits.values()):
         raise ValueError(
-            f"data {str(root)!r} holds no usable recording ({', '.join(sorted(SUFFIXES))}); {len(skipped)} skipped"
-            + "".join(f"; {path}: {reason}" for path, reason in skipped[:3])
+            f"data {str(root)!r} holds no usable recording ({', '.join(SUFFIXES)}); {len(skipped)} skipped"
+            + "".join(f"; {readable(path)}: {plain(reason)}" for path, reason in skipped[:3])
         )
     _hold_out(splits, root)
-    if sample_rate is None:
-        counts = Counter(clip.file_sample_rate for clip in clips)
-        sample_rate = max(counts, key=lambda rate: (counts[rate], rate))
     train, valid, test = (tuple(splits[split]) for split in SPLITS)
     return Corpus(sample_rate, train, valid, test, tuple(skipped), data)
 
@@ -151,61 +125,6 @@ def open_corpus(data: str, sample_rate: int | None = None, cache: Path = CACHE) 
 def listing_digest(clips: Sequence[Clip]) -> str:
     """Return a SHA-256 that tells lists of recordings apart, by names and lengths."""
     return hashlib.sha256(json.dumps([(clip.name, clip.frames) for clip in clips]).encode()).hexdigest()
-
-
-def load_clip(clip: Clip, sample_rate: int) -> torch.Tensor:
-    """Decode one recording to mono at `sample_rate`: channels are averaged, other rates resampled (windowed sinc).
-
-    Args:
-        clip: the recording.
-        sample_rate: rate of the result, in Hz.
-
-    Returns:
-        Float32 samples of shape (T,), full scale 1, with T = ceil(file samples * sample_rate / file rate).
-
-    Raises:
-        UnreadableClip: the file does not decode, is empty, holds NaN or infinite samples, or promises more of them
-            than so small a file holds.
-    """
-    try:
-        samples, file_rate = _decoded(clip.path, sample_rate)
-    except (RuntimeError, OSError, UnicodeError, ValueError) as error:
-        raise UnreadableClip(f"{clip.path} cannot be decoded: {error}") from error
-    if len(samples) == 0:
-        raise UnreadableClip(f"{clip.path} decodes to no samples")
-    if not np.isfinite(samples).all():
-        raise UnreadableClip(f"{clip.path} holds NaN or infinite samples")
-    waveform = torch.from_numpy(samples)
-    if file_rate != sample_rate:
-        if file_rate * sample_rate // math.gcd(file_rate, sample_rate) ** 2 > MAX_RESAMPLE_TAPS:
-            raise UnreadableClip(
-                f"{clip.path}: {file_rate} Hz to {sample_rate} Hz is no simple ratio; resample it first"
-            )
-        waveform = torchaudio.functional.resample(waveform, file_rate, sample_rate)
-    return waveform
-
-
-def _decoded(path: Path, sample_rate: int) -> tuple[NDArray[np.float32], int]:
-    """Mean of the channels, shape (T,), and the file's own rate; no memory is taken on the header's word."""
-    with soundfile.SoundFile(path) as sound:
-        _check_header(path, sound.samplerate, sound.channels, sound.frames)
-        length = math.ceil(sound.frames * max(1, sample_rate / sound.samplerate))
-        if length > max(LONG_CLIP, MOST_IN_A_BYTE * path.stat().st_size):
-            raise ValueError(f"so small a file holds no {length} samples of sound")
-        pieces, left = [], sound.frames  # counted here: in a damaged Opus file libsndfile never comes to the end
-        while left > 0:
-            piece = sound.read(min(left, max(1, AT_ONCE // sound.channels)), dtype="float32", always_2d=True)
-            if not len(piece):
-                break
-            pieces.append(piece.mean(axis=1))
-            left -= len(piece)
-        return np.concatenate([np.zeros(0, np.float32), *pieces]), int(sound.samplerate)
-
-
-def _check_header(path: Path, sample_rate: int, channels: int, frames: int) -> None:
-    if sample_rate < LOWEST_RATE:
-        raise ValueError(f"its sample rate is {sample_rate} Hz, and speech has at least {LOWEST_RATE}")
-    check_header(sample_rate, channels, frames, path.stat().st_size)
 
 
 def _download(data: str, cache: Path) -> tuple[Path, str]:
@@ -223,45 +142,60 @@ def _download(data: str, cache: Path) -> tuple[Path, str]:
     return cache / folder, pattern
 
 
-def _find_audio(folder: Path, pattern: str, skipped: list[tuple[str, str]]) -> list[Path]:
-    """All recordings below `folder`, sorted; hidden ones ignored, links to folders followed once."""
-
-    def unlisted(error: OSError) -> None:
-        skipped.append((str(error.filename), f"folder cannot be listed: {error.strerror}"))
-
-    found: list[Path] = []
-    visited: set[str] = set()
-    for parent, folders, files in os.walk(folder, onerror=unlisted, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in visited:  # reached again through a link: a loop, or one recording in two splits
-            folders.clear()
-            continue
-        visited.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(parent, name) for name in fnmatch.filter(files, pattern) if not name.startswith(".")]
-    return sorted(path for path in found if path.suffix.lower() in SUFFIXES)
-
-
-def _read_headers(paths: list[Path], names: Counter[str], skipped: list[tuple[str, str]]) -> list[Clip]:
-    """Clips for the files that can be used; the names taken and the files left out are added to the last two."""
+def _clips(root: Path, found: Iterable[tuple[str, Header]], names: Counter[str]) -> list[Clip]:
+    """Clips for the recordings found below a folder; the names taken are added to the last argument."""
     clips = []
-    for path in paths:
-        try:
-            info = soundfile.info(path)
-            _check_header(path, info.samplerate, info.channels, info.frames)
-        except (RuntimeError, OSError, UnicodeError, ValueError) as error:
-            skipped.append((str(path), f"unreadable: {error}"))
-            continue
-        if info.frames < MIN_SECONDS * info.samplerate:
-            skipped.append((str(path), f"shorter than {MIN_SECONDS} s" if info.frames else "empty"))
-            continue
-        name = path.stem
-        while name in names:
-            names[path.stem] += 1
-            name = f"{path.stem}-{names[path.stem]}"
-        names[name] = 1
-        clips.append(Clip(path, info.frames, info.samplerate, name))
+    for below, header in found:
+        stem = safe_name(os.path.splitext(os.path.basename(below))[0])
+        name, key = stem, _folded(stem)
+        while (taken := _folded(name)) in names:
+            names[key] += 1
+            name = f"{stem}-{names[key]}"
+        names[taken] = 1
+        clips.append(Clip(root / below, header.frames, header.sample_rate, name, header.size, header.mtime_ns))
     return clips
+
+
+def safe_name(stem: str) -> str:
+    """Return the stem of a file's name as one that any file system and page takes; ordinary ones stay as they are."""
+    name = re.sub(r'[<>:"/\\|?*]', "_", stem)
+    if not name.isprintable():
+        name = "".join(c if c.isprintable() else "_" for c in name)
+    name = re.sub(r"^[-. ]+", lambda match: "_" * len(match[0]), name)  # hidden, an option, or stripped
+    if re.match(r"(?i:con|prn|aux|nul|(com|lpt)[0-9¹²³])\s*(\.|$)", name):
+        name = f"_{name}"  # a device of Windows, whatever the ending
+    if len(name.encode()) > LONGEST_NAME:
+        digest = hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]
+        name = f"{name.encode()[: LONGEST_NAME - 9].decode(errors='ignore')}-{digest}"
+    return name
+
+
+def _folded(name: str) -> str:
+    """What two names share that some file systems take for one."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _check_folder(root: Path) -> None:
+    """Raise an error that says what `data` names if that is no folder."""
+    if root.is_dir():
+        return
+    if root.exists() and root.suffix.lower() in ARCHIVES:
+        raise NotADirectoryError(f"data {str(root)!r}: archives are not unpacked; give the folder that it unpacks to")
+    raise FileNotFoundError(
+        f"data must be a folder or one of espeak, {', '.join(DOWNLOADS)}; got {str(root)!r}"
+        + (", which is a file" if root.exists() else "")
+    )
+
+
+def _resampled(clips: Iterable[Clip], sample_rate: int, skipped: list[tuple[str, str]]) -> list[Clip]:
+    """The clips that can be brought to the sample rate; the others are added to the last argument."""
+    usable = []
+    for clip in clips:
+        if problem := not_resampled(clip.frames, clip.file_sample_rate, sample_rate):
+            skipped.append((str(clip.path), f"{NO_RATIO}: {problem}"))
+        else:
+            usable.append(clip)
+    return usable
 
 
 def _hold_out(splits: dict[str, list[Clip]], root: Path) -> None:
@@ -273,17 +207,20 @@ def _hold_out(splits: dict[str, list[Clip]], root: Path) -> None:
             f"{', '.join(['train', *empty])}; got {len(splits['train'])}"
         )
 
+    depth = len(root.parts)
+
     def position(clip: Clip) -> float:
-        digest = hashlib.sha256(os.fsencode(clip.path.relative_to(root).as_posix())).digest()
+        digest = hashlib.sha256(os.fsencode("/".join(clip.path.parts[depth:]))).digest()  # of the path below root
         return int.from_bytes(digest[:8], "big") / 2**64
 
-    ranked = sorted(splits["train"], key=position)
-    positions = [position(clip) for clip in ranked]
+    clips = splits["train"]  # in order of their paths, and so are the parts of it
+    positions = [position(clip) for clip in clips]
+    ranked = sorted(range(len(clips)), key=positions.__getitem__)
     start = 0
     for number, split in enumerate(empty, 1):
-        stop = bisect.bisect_left(positions, number * HELD_OUT)
+        stop = bisect.bisect_left(ranked, number * HELD_OUT, key=positions.__getitem__)
         # at least one here, and at least one left for train and for each split to come
         stop = min(max(stop, start + 1), len(ranked) - 1 - (len(empty) - number))
-        splits[split] = sorted(ranked[start:stop], key=lambda clip: clip.path)
+        splits[split] = [clips[place] for place in sorted(ranked[start:stop])]
         start = stop
-    splits["train"] = sorted(ranked[start:], key=lambda clip: clip.path)
+    splits["train"] = [clips[place] for place in sorted(ranked[start:])]

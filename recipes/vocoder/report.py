@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from audioup import ToneReport, measure_tones, regularity_order, tonal_fraction
 from audioup.layer import UpsamplingLayer1d
 from audioup.plot import Panel, plot_tones
+from audioup.table import plain, readable
 from vocoder.checkpoint import drafts
 from vocoder.data import Clip, Corpus, UnreadableClip, load_clip
 from vocoder.levels import strongest_line
@@ -115,7 +116,7 @@ def format_report(report: dict[str, Any]) -> str:
     """Lay the report out as a table for people."""
     metrics = report["metrics"]
     rows = [
-        f"{report['name']}: {report['upsampler']}, {report['preset']}, {report['steps']} steps, "
+        f"{plain(report['name'])}: {report['upsampler']}, {report['preset']}, {report['steps']} steps, "
         f"{report['parameters']:,} parameters",
         f"  mel L1                 {metrics['mel_l1']:.3f}   (the training set's mean frame: "
         f"{metrics['mean_frame_mel_l1']:.3f})",
@@ -178,7 +179,7 @@ def _readable(clips: Sequence[Clip], sample_rate: int, hop_length: int, most: in
             continue
         audio = audio[: len(audio) // hop_length * hop_length]
         if len(audio) < LEAST_SAMPLES:
-            print(f"left out of the report: {clip.path} is shorter than {LEAST_SAMPLES} samples")
+            print(f"left out of the report: {readable(clip.path)} is shorter than {LEAST_SAMPLES} samples")
             continue
         found.append((clip, audio))
     return found
@@ -188,6 +189,8 @@ def _metrics(pairs: list[Pair], mel: LogMel, corpus: Corpus) -> dict[str, Any]:
     on_cpu = LogMel(corpus.sample_rate, mel.hop_length, maximum_hz=mel.mel.f_max)
     evenly = corpus.train[:: math.ceil(len(corpus.train) / MEAN_CLIPS)]
     training = [on_cpu(audio) for _, audio in _readable(evenly, corpus.sample_rate, mel.hop_length, MEAN_CLIPS)]
+    if not training:
+        raise ValueError("none of the training clips is readable any more: there is no mean frame to compare with")
     mean_frame = torch.cat(training, dim=1).mean(1, keepdim=True)
     stft = auraloss.freq.MultiResolutionSTFTLoss()
     distances, from_mean, spectral, stoi = [], [], [], []
@@ -229,12 +232,19 @@ def _write_sound(
     audio = folder / "audio"
     audio.mkdir(parents=True, exist_ok=True)
     for name, real, generated in pairs:
-        soundfile.write(audio / f"{name}.reference.wav", real.numpy().clip(-1, 1), sample_rate)
-        soundfile.write(audio / f"{name}.generated.wav", generated.numpy(), sample_rate)
+        _write_wav(audio / f"{name}.reference.wav", real.clamp(-1, 1), sample_rate)
+        _write_wav(audio / f"{name}.generated.wav", generated, sample_rate)
     (folder / "probes").mkdir(exist_ok=True)
     for name, sound, _ in probes:
         # Float: what a silent mel leaves lies below the steps of 16 bits.
-        soundfile.write(folder / "probes" / f"{name}.wav", sound.numpy(), sample_rate, subtype="FLOAT")
+        _write_wav(folder / "probes" / f"{name}.wav", sound, sample_rate, subtype="FLOAT")
+
+
+def _write_wav(path: Path, sound: Tensor, sample_rate: int, subtype: str = "PCM_16") -> None:
+    try:
+        soundfile.write(path, sound.numpy(), sample_rate, subtype=subtype)
+    except (soundfile.SoundFileError, AssertionError) as error:  # how soundfile reports a full disk
+        raise OSError(f"cannot write {readable(path)} (is the disk full?): {plain(str(error))}") from error
 
 
 def _write_pictures(

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
-from vocoder.data import Clip, UnreadableClip, load_clip
+from audioup.table import readable
+from vocoder.clips import REASONS, Clip, UnreadableClip, decode_clip
+
+CLIPPED = len(REASONS) + 1  # mark of a clip; 0 is none, and the reasons count from 1
+WARNED = 10  # clips that are warned about as they are met, by each process
 
 
 class Segments(torch.utils.data.Dataset[torch.Tensor]):
@@ -18,8 +22,9 @@ class Segments(torch.utils.data.Dataset[torch.Tensor]):
     A batch depends on (seed, step) and the clips alone, so a resumed run sees the same data, with any number of
     workers: `DataLoader(segments, batch_size=None, sampler=range(start, steps))`; and with any number of processes,
     which get its parts in order of rank. Clips come in one random order an epoch. Clips shorter than a segment are
-    zero-padded at the end. A clip that cannot be decoded is warned about once (by each worker) and the clip after it
-    in `clips` is used in its place.
+    zero-padded at the end. A clip that cannot be decoded is marked for good, in memory that a DataLoader's workers
+    share, the first ten are warned about, and the clip after it in `clips` is used in its place. Each rank has marks of
+    its own, until `agree`.
 
     Args:
         clips: recordings to cut from.
@@ -33,7 +38,8 @@ class Segments(torch.utils.data.Dataset[torch.Tensor]):
         cache_bytes: decoded audio kept in memory, by each worker.
 
     Attributes:
-        unreadable: places in `clips` of those that could not be decoded so far (in this process).
+        unreadable: places in `clips` of those that could not be decoded so far, by this process or its workers.
+        clipped: places of those that are clipped (see `vocoder.clips.decode_clip`); they are used.
 
     Raises:
         ValueError: an argument is out of range, or (from an item) none of the clips can be decoded.
@@ -68,7 +74,24 @@ class Segments(torch.utils.data.Dataset[torch.Tensor]):
         self.seed, self.rank, self.world_size, self.cache_bytes = seed, rank, world_size, cache_bytes
         self._decoded: dict[int, torch.Tensor] = {}
         self._decoded_bytes = 0
-        self.unreadable: set[int] = set()
+        self._warned = 0
+        self._marks = torch.zeros(len(self.clips), dtype=torch.uint8).share_memory_()
+
+    @property
+    def unreadable(self) -> set[int]:
+        return set(torch.where((self._marks > 0) & (self._marks < CLIPPED))[0].tolist())
+
+    @property
+    def clipped(self) -> set[int]:
+        return set(torch.where(self._marks == CLIPPED)[0].tolist())
+
+    def skipped(self) -> list[tuple[str, str]]:
+        """Path and reason of each unreadable clip."""
+        return [(str(self.clips[i].path), REASONS[int(self._marks[i]) - 1]) for i in sorted(self.unreadable)]
+
+    def agree(self, combine: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """Let `combine`, which takes the largest marks of all ranks, tell each rank what the others found."""
+        self._marks.copy_(combine(self._marks.clone()))
 
     def __len__(self) -> int:
         return self.steps
@@ -97,20 +120,27 @@ class Segments(torch.utils.data.Dataset[torch.Tensor]):
         for i in (k % len(self.clips) for k in range(index, index + len(self.clips))):
             if i in self._decoded:
                 return self._decoded[i]
-            if i in self.unreadable:
+            if 0 < self._marks[i] < CLIPPED:
                 continue
             try:
-                waveform = load_clip(self.clips[i], self.sample_rate)
+                waveform, clipped = decode_clip(self.clips[i], self.sample_rate)
             except UnreadableClip as error:
-                self.unreadable.add(i)
-                warnings.warn(f"{error}; the next clip is used in its place", stacklevel=3)
+                self._marks[i] = 1 + REASONS.index(error.reason)
+                self._warned += 1
+                if self._warned <= WARNED:
+                    last = "; further ones are named at the end" if self._warned == WARNED else ""
+                    warnings.warn(f"{error}; the next clip is used in its place{last}", stacklevel=3)
                 continue
+            if clipped:
+                self._marks[i] = CLIPPED
             # what is cached stays: clips come back once an epoch, so evicting the oldest would lose each before its use
             if self._decoded_bytes + waveform.nbytes <= self.cache_bytes:
                 self._decoded[i] = waveform
                 self._decoded_bytes += waveform.nbytes
             return waveform
-        raise ValueError(f"none of the {len(self.clips)} clips can be decoded; the first is {self.clips[0].path}")
+        raise ValueError(
+            f"none of the {len(self.clips)} clips can be decoded; the first is {readable(self.clips[0].path)}"
+        )
 
 
 @functools.lru_cache(maxsize=4)

@@ -2,7 +2,6 @@
 
 import io
 import json
-from collections import Counter
 from pathlib import Path
 from random import Random
 
@@ -82,7 +81,8 @@ def check(path: Path, random: Random | None) -> str:
         OSError: As documented.
         ValueError: As documented.
     """
-    from vocoder.data import UnreadableClip, _read_headers, load_clip
+    from vocoder.clips import Clip, UnreadableClip, load_clip
+    from vocoder.index import read_header
 
     verdicts, refusals = [], []
     scanned = random is not None and random.random() < SCANNED
@@ -93,16 +93,15 @@ def check(path: Path, random: Random | None) -> str:
         for result in session.results:
             assert str(result.report)
             assert json.dumps(result.report.to_dict(), allow_nan=False)
-    skipped: list[tuple[str, str]] = []
-    clips = _read_headers([path], Counter(), skipped)
-    refusals += [reason for _, reason in skipped]
-    for clip in clips:
-        try:
-            load_clip(clip, 16000)
-        except UnreadableClip as error:
-            refusals.append(str(error))
-        else:
-            verdicts.append("loaded")
+    try:
+        header = read_header(path)
+        if header.unusable:
+            raise UnreadableClip(header.unusable)
+        load_clip(Clip(path, header.frames, header.sample_rate, "main"), 16000)
+    except (OSError, UnreadableClip) as error:
+        refusals.append(str(error))
+    else:
+        verdicts.append("loaded")
     if not verdicts:
         raise ValueError("; ".join(refusals))
     return " ".join("".join(sorted(set(verdicts))).split()[:3])

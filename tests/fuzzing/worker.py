@@ -24,7 +24,7 @@ SECONDS, MEMORY_MB = 5.0, 1000.0  # of computing, and resident, at most, for one
 HEADROOM = 2**31  # bytes that may be asked for beyond what the imports have; the system refuses more
 MODULES = {"audio": "audio", "checkpoint": "checkpoint", "onnx": "onnx_files", "planted": "faults"}
 IMPORTS = {
-    "audio": ("scipy.signal", "scipy.ndimage", "vocoder.data"),
+    "audio": ("scipy.signal", "scipy.ndimage", "vocoder.index"),
     "checkpoint": ("vocoder.runs", "vocoder.published"),
 }
 IMPORTS |= {"onnx": ("audioup.onnx_network", "fuzzing.checkpoint")}
