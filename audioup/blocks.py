@@ -14,10 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audioup.pairing import Pairs
-from audioup.slowtime import Complex, ConstantSums, LineFit, LineSums, Real, Sums, constant_sums, line_sums, tapers
+from audioup.slowtime import (
+    Complex,
+    ConstantSums,
+    LineFit,
+    LineSums,
+    Real,
+    Sums,
+    constant_sums,
+    line_sums,
+    segments,
+    tapers,
+)
 
 BLOCK_S = 0.064  # a block is at least this long: short enough for many blocks, long enough for narrow bins
-SEGMENT_S = 20.0  # tapers span at most this long: more would only look at the middle of a recording
 LEAST_BLOCKS = 12  # fewer cannot carry enough tapers
 FAINTEST_DBFS = -110.0  # below this a block's own noise no longer sets its weight, and a line is no tone
 SHALLOWEST_DB = -80.0  # the same for the depth of a modulation
@@ -84,7 +94,7 @@ class Blocks:
         blocks = samples // self.length
         if blocks < LEAST_BLOCKS:
             return [(0, samples)]
-        count = min(math.ceil(blocks * self.length / self.sample_rate / SEGMENT_S), blocks // LEAST_BLOCKS)
+        count = min(segments(blocks * self.length, self.sample_rate), blocks // LEAST_BLOCKS)
         starts = [int(part[0]) * self.length for part in np.array_split(np.arange(blocks), count)]
         return list(zip(starts, [*starts[1:], samples], strict=True))
 

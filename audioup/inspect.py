@@ -5,23 +5,26 @@ A state dict, a file or a module will do; nothing is run.
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from audioup.checks import check_positive
 from audioup.conversion import LEAST_DB, Skipped
+from audioup.effort import EACH, Effort, of_projections, of_response
 from audioup.regularity import regularity_order
-from audioup.response import FilterResponse, filter_response
+from audioup.response import GRID, FilterResponse, filter_response
 from audioup.table import plain, readable, table
 from audioup.tones import tonal_fraction
 from audioup.upsampler import Upsampler, of_model
 
 SHOWN_LINES = 4  # in the table
-LARGEST_RESPONSE = 2**17  # taps times stride; those of vocoders have up to 2**12
+LARGEST_RESPONSE = 2**15  # taps times stride; those of vocoders have up to 2**12
+ORDERS = 8  # that are tried at most, as a rule
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,13 @@ class InspectedLayer:
             that some outputs see more taps than others; ``"gap"`` where it is shorter than the stride;
             ``"unknown"`` where the stride is a guess.
         tonal_fraction_db: Share of its response to a constant that is tone, `audioup.tonal_fraction`; -300 for none.
-        regularity_order: `audioup.regularity_order`; 1 or more has no line on a constant.
+        regularity_order: `audioup.regularity_order`; 1 or more has no line on a constant. Of kernels so long, or of so
+            many layers, that it would take minutes, 1 stands for any order above 0.
         lines_hz: Frequencies of the lines it writes at its own output rate, ``k * rate / stride``; later stages copy
             them to all multiples of the first. Empty for images and without a sample rate.
         kernel_length: Taps of the whole kernel at the output rate; a pair for images.
         response: Images and droop, `audioup.filter_response`; None for images, for a kernel of zeros, and for one as
-            long as those that undo a Fourier transform.
+            long as those that undo a Fourier transform, or of so many layers that it would take minutes.
         rate: Of its output, over that of the sound; None where it is not known, or for images.
         undone: Whether the rate falls again behind it, as in an oversampled activation: no stage of the schedule.
         assumed: Whether the stride is a guess: half the kernel.
@@ -72,7 +76,7 @@ class InspectedLayer:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that ``json`` can write."""
         return {
-            **asdict(self),
+            **{field.name: getattr(self, field.name) for field in fields(self)},
             "response": None if self.response is None else self.response.to_dict(),
             "rate": None if self.rate is None else float(self.rate),
         }
@@ -111,7 +115,11 @@ class Inspection:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that ``json`` can write."""
-        return {**asdict(self), "layers": [layer.to_dict() for layer in self.layers]}
+        return {
+            **{field.name: getattr(self, field.name) for field in fields(self)},
+            "layers": [layer.to_dict() for layer in self.layers],
+            "skipped": [asdict(one) for one in self.skipped],
+        }
 
     def __str__(self) -> str:
         head = ("layer", "kind", "stride", "kernel", "channels", "overlap", "tone", "order", "image", "lines, Hz")
@@ -199,22 +207,29 @@ def inspected(
     notes: Sequence[str] = (),
 ) -> Inspection:
     """Describe layers that were found."""
-    rows = []
+    rows, effort = [], Effort()
     for layer in layers:
         lines: tuple[float, ...] = ()
         if sample_rate is not None and layer.rate is not None and len(layer.strides) == 1:
-            (stride,), rate_hz = layer.strides, sample_rate * layer.rate
-            lines = tuple(float(k * rate_hz / stride) for k in range(1, stride // 2 + 1))
-        rows.append(_row(layer, lines))
+            (stride,), spacing_hz = layer.strides, sample_rate * layer.rate / layer.strides[0]
+            n, d = spacing_hz.as_integer_ratio()  # whose quotients are rounded once, and fast
+            lines = tuple(k * n / d for k in range(1, stride // 2 + 1))
+        rows.append(_row(layer, lines, effort))
     more = ["? a state dict has no strides: half the kernel was assumed"] if any(one.assumed for one in layers) else []
     return Inspection(name, sample_rate, tuple(rows), tuple(skipped), (*notes, *more))
 
 
-def _row(layer: Upsampler, lines_hz: tuple[float, ...]) -> InspectedLayer:
+def _row(layer: Upsampler, lines_hz: tuple[float, ...], effort: Effort) -> InspectedLayer:
     kernel, sound = layer.kernel, len(layer.strides) == 1
+    channels, lengths = kernel.shape[0] * kernel.shape[1], kernel.shape[2:]
     fraction = float(tonal_fraction(kernel, layer.strides))
     # Memory goes with their product.
     measurable = sound and bool(kernel.any()) and kernel.shape[-1] * layer.strides[0] <= LARGEST_RESPONSE
+    measurable = measurable and effort.spent(EACH + of_response(channels, lengths[-1], layer.strides[0], GRID))
+    if effort.spent(of_projections(lengths, ORDERS)):
+        order = regularity_order(kernel, layer.strides)
+    else:  # equal phase gains are order 1; a share of tone is a square
+        order = int(fraction <= 20 * math.log10(4 * torch.finfo(kernel.dtype).eps))
     return InspectedLayer(
         name=layer.name,
         kind=layer.kind,
@@ -224,7 +239,7 @@ def _row(layer: Upsampler, lines_hz: tuple[float, ...]) -> InspectedLayer:
         out_channels=kernel.shape[1] * layer.groups,
         overlap=layer.overlap,
         tonal_fraction_db=max(LEAST_DB, fraction),
-        regularity_order=regularity_order(kernel, layer.strides),
+        regularity_order=order,
         lines_hz=lines_hz,
         kernel_length=_one(tuple(kernel.shape[2:])),
         response=filter_response(kernel, layer.strides[0]) if measurable else None,

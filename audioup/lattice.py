@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audioup.blocks import BLOCK_S, FAINTEST_DBFS, LEAST_BLOCKS, SEGMENT_S
-from audioup.slowtime import Complex, LineSums, Real, Sums, line_sums, tapers
+from audioup.blocks import BLOCK_S, FAINTEST_DBFS, LEAST_BLOCKS
+from audioup.slowtime import Complex, LineSums, Real, Sums, line_sums, segments, tapers
 
 LONGEST_PERIOD = 512  # samples
 EVEN = 256  # samples: a block is a multiple of this
@@ -139,7 +139,7 @@ class Lattice:
         """Cut ``samples`` into ``(start, stop)`` of at most about 20 s; ``most`` of them, spread evenly."""
         if self.too_short(samples):
             return [(0, samples)]
-        count = min(math.ceil(samples / self.sample_rate / SEGMENT_S), samples // (LEAST_BLOCKS * self.length))
+        count = min(segments(samples, self.sample_rate), samples // (LEAST_BLOCKS * self.length))
         edges = np.linspace(0, samples, count + 1).astype(int).tolist()
         chosen = np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
         return [(edges[i], edges[i + 1]) for i in chosen]

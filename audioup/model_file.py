@@ -3,20 +3,20 @@
 import json
 import pickle
 import re
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from audioup.conversion import Skipped
 from audioup.state_dict import METADATA, Known, read_state_dict
+from audioup.torch_file import Refused, load_torch
 from audioup.upsampler import Upsampler
 
 LARGEST_CONFIG = 2**20  # bytes
+ALONE = "save the state dict alone (torch.save(model.state_dict(), ...))"
 LONGEST = 200  # characters of others' messages
 DEEPEST = 4  # of mappings in a checkpoint
 # Names that published configurations have for the strides of the decoder: HiFi-GAN and BigVGAN, EnCodec and DAC in
@@ -81,17 +81,14 @@ def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _torch(path: Path, head: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not head.startswith((b"PK\x03\x04", b"\x80")):
         raise ValueError("no file that torch.save made")
-    zipped = head.startswith(b"PK")
     try:
-        if zipped:
-            with zipfile.ZipFile(path) as archive:
-                if any(one.compress_type != zipfile.ZIP_STORED for one in archive.infolist()):
-                    raise ValueError("compressed, which torch.save never does")  # mapped, it would be noise
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped or None)
+        content = load_torch(path, mmap=True)
+    except Refused as error:
+        raise ValueError(f"refused: {error}; {ALONE}") from None
     except pickle.UnpicklingError as error:
         found = re.search(r"(?:GLOBAL|class|function) `?([\w.]+)", str(error))
         what = f"it holds {found[1]}, which is code" if found else "it holds more than weights"
-        raise ValueError(f"refused: {what}; save the state dict alone (torch.save(model.state_dict(), ...))") from None
+        raise ValueError(f"refused: {what}; {ALONE}") from None
     except Exception as error:  # whatever torch may raise on a damaged archive
         raise ValueError(f"cannot be read: {_short(error)}") from None
     return dict(_tensors(content, set())), {}

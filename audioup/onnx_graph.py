@@ -12,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
+from audioup.effort import Effort
 from audioup.onnx_tensors import literal, outside, stored
 from audioup.source import Unsuitable
 from audioup.upsampler import LARGEST_KERNEL
@@ -38,6 +39,11 @@ SHRINKING |= {"ReduceL2", "ReduceL1", "ReduceSum", "ReduceSumSquare", "ReduceMea
 SHRINKING |= {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice", "CastLike", "Shape", "Size"}
 NO_SIGNAL = ("Shape", "Size")  # what these take goes nowhere
 MOST_NODES = 2000  # that one weight may take
+# Values computed in a graph, and how many more they may be than what they are computed of: little must not make much.
+MOST_COMPUTED, MOST_GROWTH = 2**27, 2**23
+VISIT = 2**12  # values' worth of effort to look at a node
+TOO_MUCH = "too much is computed of constants in this graph"
+MOST_BYTES = 2**28 + 2**27  # at a time, of one weight; those of published vocoders take up to 2**28
 LAYER = re.compile(r"(.*)\.(?:weight(?:_[gv])?|parametrizations\.weight\.original[01]|bias)")
 
 
@@ -80,9 +86,12 @@ class Graph:
         self._producers = {name: node for node in self.nodes for name in node.output if name}
         self._consumers: dict[str, list[Any]] = {}
         for node in self.nodes:
-            for name in node.input:
+            for name in node.input if node.op_type not in NO_SIGNAL else ():
                 self._consumers.setdefault(name, []).append(node)
+        for name in self.outputs:
+            self._consumers.setdefault(name, []).append(None)
         self._values: dict[str, NDArray[Any]] = {}
+        self._effort, self._growth = Effort(MOST_COMPUTED), Effort(MOST_GROWTH)
         _check_order(graph)
         for tensor in self.tensors():
             if tensor.data_location == onnx.TensorProto.EXTERNAL:
@@ -107,8 +116,7 @@ class Graph:
 
     def consumers(self, name: str) -> list[Any]:
         """Return the nodes that a tensor goes to, but for its shape; None for an output of the graph."""
-        nodes = [node for node in self._consumers.get(name, []) if node.op_type not in NO_SIGNAL]
-        return nodes + [None] * (name in self.outputs)
+        return self._consumers.get(name, [])
 
     def name(self, node: Any) -> str:
         """Name a layer as the module that it was, by what its weights are called."""
@@ -124,10 +132,28 @@ class Graph:
             Unsuitable: If it does not, or takes too much.
             ValueError: If external data is missing or cut off.
         """
-        for one in self._ancestors(name):
-            if one not in self._values:
-                self._values[one] = self._computed(one)
+        if name not in self._values:
+            order = self._ancestors(name)
+            uses = Counter(given for one in order for given in self._given(one))
+            if not self._effort.spent(len(order) * VISIT):
+                raise Unsuitable(TOO_MUCH)
+            values: dict[str, NDArray[Any]] = {}
+            held = 0
+            for one in order:
+                values[one] = self._values[one] if one in self._values else self._computed(one, values)
+                held += values[one].nbytes
+                if held > MOST_BYTES:
+                    raise Unsuitable(f"it is computed by way of more than {MOST_BYTES >> 20} MB")
+                for given in self._given(one):
+                    uses[given] -= 1
+                    if not uses[given]:  # what is needed no more makes room
+                        held -= values.pop(given).nbytes
+            self._values[name] = values[name]
         return self._values[name]
+
+    def _given(self, name: str) -> list[str]:
+        node = None if name in self._stored or name in self._values else self.producer(name)
+        return [] if node is None else [one for one in node.input if one]
 
     def entries(self, name: str) -> list[int | None] | None:
         """Return the numbers of a shape, None for those that are not constant, or None if not even their count is."""
@@ -158,14 +184,11 @@ class Graph:
             elif one not in found:
                 if len(waiting) > MOST_NODES or len(found) > MOST_NODES:
                     raise Unsuitable(f"what it is computed from takes more than {MOST_NODES} nodes")
-                node = None if one in self._stored or one in self._values else self.producer(one)
                 waiting.append((one, True))
-                waiting += (
-                    [] if node is None else [(given, False) for given in node.input if given not in found and given]
-                )
+                waiting += [(given, False) for given in self._given(one) if given not in found]
         return list(found)
 
-    def _computed(self, name: str) -> NDArray[Any]:
+    def _computed(self, name: str, values: dict[str, NDArray[Any]]) -> NDArray[Any]:
         if name in self._stored:
             return stored(self._stored[name], self._folder)
         node = self.producer(name)
@@ -173,15 +196,18 @@ class Graph:
             raise Unsuitable(f"it depends on {name}, which is no constant")
         if node.op_type == "Constant":
             return literal(node, self._folder)
-        given = [self._values[one] for one in node.input if one]
+        given = [values[one] for one in node.input if one]
         if (largest := _largest(node, given)) is None:
             raise Unsuitable(f"it is computed by {node.op_type}")
         if largest > LARGEST_KERNEL:
             raise Unsuitable(f"it is computed by way of {largest} values")
+        grown = largest - max((one.size for one in given), default=0)
+        if (grown > 0 and not self._growth.spent(grown)) or not self._effort.spent(largest):
+            raise Unsuitable(TOO_MUCH)
         try:
             with np.errstate(all="ignore"):
                 outputs = ReferenceEvaluator(node, opsets=self._opsets).run(
-                    None, {one: self._values[one] for one in node.input if one}
+                    None, {one: values[one] for one in node.input if one}
                 )
         except Exception as error:  # whatever a node that does not fit its inputs may raise
             raise Unsuitable(f"{node.op_type} cannot be computed ({type(error).__name__})") from None

@@ -14,7 +14,7 @@ from torch import Tensor
 from audioup.conversion import Skipped
 from audioup.onnx_graph import Graph
 from audioup.onnx_rates import Rates
-from audioup.onnx_tensors import LARGEST_MODEL, attribute, integers
+from audioup.onnx_tensors import LARGEST_MODEL, attribute, integers, is_text
 from audioup.source import Unsuitable
 from audioup.upsampler import Upsampler, resized, subpixel, transposed
 
@@ -35,6 +35,7 @@ RESIZES = {
     ("cubic", "pytorch_half_pixel"): "cubic",
 }
 TORCHS_CUBIC = -0.75
+MOST_BYTES = 2**28  # of all kernels: layers may share one that is stored once
 # What a node raises that is not as its kind has to be: inputs missing, attributes of another type.
 MALFORMED = (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError)
 
@@ -69,12 +70,18 @@ def read_onnx(path: Path) -> Read:
     rates = Rates(graph, lambda node: read_strides(graph, node)[-1])
     layers: list[Upsampler] = []
     skipped: list[Skipped] = []
+    held = 0
     for node in graph.nodes:
         try:
             found = _tried(_read, graph, node)
+            if found is not None and not node.output:
+                raise Unsuitable("it makes nothing")
         except Unsuitable as error:
             skipped.append(Skipped(str(node.name), node.op_type, str(error)))
             continue
+        held += 0 if found is None else found.kernel.nbytes
+        if held > MOST_BYTES:
+            raise ValueError(f"the kernels of what upsamples have more than {MOST_BYTES >> 20} MB")
         if found is not None:
             rate, undone = rates.of(node.output[0])
             layers.append(replace(found, rate=rate, undone=undone))
@@ -94,6 +101,8 @@ def load_graph(path: Path) -> tuple[onnx.ModelProto, Graph]:
     with path.open("rb") as file:
         try:
             model = onnx.load(file, load_external_data=False)
+            if not is_text(model):
+                raise ValueError("names that are no text")
         except (DecodeError, ValueError, RuntimeError):
             raise ValueError("no ONNX model, or a damaged one") from None
     if not model.graph.node:

@@ -20,6 +20,7 @@ from audioup.onnx_tensors import attribute, integers, within
 from audioup.probe_report import ProbeReport
 from audioup.source import Unsuitable
 
+MOST_PIECES = 1000
 SLASH = "/"  # in names of modules, where the graph's have a dot
 
 
@@ -46,6 +47,11 @@ class OnnxNetwork(nn.Module):
         self.steps = nn.ModuleDict()
         self._order: list[Layer | Piece] = []
         pieces = _pieces(graph)
+        if len(pieces) > MOST_PIECES:
+            raise ValueError(f"more than {MOST_PIECES // 2} layers that upsample")
+        for node in graph.nodes:  # the inference of shapes makes as many as it is told
+            if node.op_type == "Split" and attribute(node, "num_outputs", len(node.output)) != len(node.output):
+                raise ValueError(f"damaged: Split says another number of outputs than its {len(node.output)}")
         try:
             typed = onnx.shape_inference.infer_shapes(model)
             for n, nodes in enumerate(pieces):
@@ -101,6 +107,9 @@ class Layer(nn.ConvTranspose1d):
         self.crop, self.more = pads, _whole(node, "output_padding", 1)[0]
         self.takes, self.gives = [node.input[0]], [node.output[0]]
 
+    def reset_parameters(self) -> None:
+        """Leave them: the graph has its own, and to draw others takes longer than all the rest."""
+
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> list[Tensor]:  # type: ignore[override]
         """Return one tensor, in a list."""
         common = min(self.crop)  # what torch can crop by itself
@@ -134,7 +143,10 @@ class Piece(nn.Module):
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         settings.log_severity_level = 3
         self.session = onnxruntime.InferenceSession(
-            whole.SerializeToString(), settings, providers=["CPUExecutionProvider"]
+            whole.SerializeToString(),
+            settings,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=["ConstantFolding"],  # a few bytes may unfold to any size before anything is run
         )
 
     def forward(self, *tensors: Tensor) -> list[Tensor]:

@@ -8,6 +8,7 @@ from typing import Any
 from audioup.onnx_graph import NO_SIGNAL, Graph
 from audioup.onnx_tensors import integers
 from audioup.source import Unsuitable
+from audioup.upsampler import DEEPEST_SCHEDULE
 
 STRIDED = ("Conv", "MaxPool", "AveragePool", "LpPool")
 UNKNOWN = "lines cannot be placed: "
@@ -37,6 +38,8 @@ class Rates:
                     rate /= integers(node, "strides", (1,))[-1]
             except Unsuitable:
                 continue
+            if not 1 / DEEPEST_SCHEDULE <= rate <= DEEPEST_SCHEDULE:
+                continue  # followed any further, the fractions would grow with every node
             self._rates.update(dict.fromkeys(node.output, rate))
         self._kept = self._falls(graph)
         followed = max((self._rates[name] for name in graph.outputs if name in self._rates), default=None)

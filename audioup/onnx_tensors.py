@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from google.protobuf.message import Message
 from numpy.typing import NDArray
 
 from audioup.source import Unsuitable
@@ -31,6 +32,24 @@ def integers(node: Any, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
     if not values or not all(isinstance(n, int) and 0 < n < 2**16 for n in values):
         raise Unsuitable(f"its {name} must be positive integers, got {value!r}")
     return values
+
+
+def is_text(message: Any) -> bool:
+    """Say whether all words in a message and in those that it holds are text; protobuf returns others as bytes."""
+    waiting = [message]
+    while waiting:
+        for field, value in waiting.pop().ListFields():
+            several = not isinstance(value, (str, bytes, Message)) and field.type in (
+                field.TYPE_STRING,
+                field.TYPE_MESSAGE,
+            )
+            if field.type == field.TYPE_MESSAGE:
+                waiting += value if several else [value]
+            elif field.type == field.TYPE_STRING and any(
+                isinstance(one, bytes) for one in (value if several else [value])
+            ):
+                return False
+    return True
 
 
 def literal(node: Any, folder: Path) -> NDArray[Any]:

@@ -5,6 +5,7 @@ do not keep it. So each harmonic becomes a slow sequence, one complex value per 
 that a sequence leaves behind are sums, which add up over the segments of a recording and over recordings.
 """
 
+import math
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any
@@ -13,10 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
+SEGMENT_S = 20.0  # tapers span at most this long: more would only look at the middle of a recording
+LONGEST_SEGMENT = (
+    2**22
+)  # samples: and no longer than this, which is less above 209 kHz, or memory would go with the rate
 HALF_BANDWIDTH_HZ = 1.0  # a line is what stays within this of its harmonic (clips under 4 s cannot tell so finely)
 
 Complex = NDArray[np.complex128]
 Real = NDArray[np.float64]
+
+
+def segments(samples: int, sample_rate: int) -> int:
+    """Return into how many pieces a recording is cut."""
+    return max(math.ceil(samples / sample_rate / SEGMENT_S), math.ceil(samples / LONGEST_SEGMENT))
 
 
 @dataclass(frozen=True)

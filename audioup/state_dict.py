@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from audioup.effort import Effort, of_projections
 from audioup.layer import UpsamplingLayer
 from audioup.regularity import RegularWeight, project
 from audioup.resize import ResizeConv
@@ -20,6 +21,7 @@ from audioup.weights import plain_state_dict
 METADATA = "audioup"  # key in the metadata of a safetensors file
 TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 LARGEST, MOST_ZEROS = 1024, 64  # of strides, groups and orders; of a sinc
+MOST_LAYERS = 2000  # published models have up to 200
 MODE = re.compile("nearest|linear|cubic|sinc|bspline-[1-9]")
 # Of layers that only their name tells from a convolution: as many channels out as in, or no bias.
 NAMED = re.compile(r"(^|[._])(ups|deconv\d*|conv_?tr(ans\w*)?|conv_?t|transposed?_?(conv\w*)?)([._]|$)", re.IGNORECASE)
@@ -85,6 +87,7 @@ def read_state_dict(weights: Mapping[str, Tensor], known: Known) -> tuple[list[U
         ValueError: If nothing is found, the strides given are not one for each, or what the metadata says cannot be.
     """
     tensors, notes = _plain({key: value for key, value in weights.items() if _is_dense(value)}, known.layers)
+    effort = Effort()
     layers: list[Upsampler] = []
     guessed: list[tuple[int, Upsampler]] = []
     for key, weight in tensors.items():
@@ -92,12 +95,14 @@ def read_state_dict(weights: Mapping[str, Tensor], known: Known) -> tuple[list[U
         if last != "weight" or weight.dim() not in (3, 4) or weight.is_meta:
             continue
         if name in known.layers:
-            layers.append(_stated(name, weight, known.layers[name]))
+            layers.append(_stated(name, weight, known.layers[name], effort))
         elif _is_transposed(name, weight, tensors.get(f"{name}.bias")):
             layer = _guessed(name, weight, tensors.get(f"{name}.bias"))
             if layer is not None:
                 guessed.append((len(layers), layer))
                 layers.append(layer)
+        if len(layers) > MOST_LAYERS:
+            raise ValueError(f"more than {MOST_LAYERS} layers in it look as if they upsampled")
     if not layers:
         raise ValueError(
             "no layer that upsamples was found; a state dict does not tell sub-pixel and resize-convolutions from "
@@ -171,7 +176,7 @@ def _guessed(name: str, weight: Tensor, bias: Tensor | None) -> Upsampler | None
     return replace(layer, assumed=True, overlap="unknown")
 
 
-def _stated(name: str, weight: Tensor, said: Any) -> Upsampler:
+def _stated(name: str, weight: Tensor, said: Any, effort: Effort) -> Upsampler:
     """Read a layer of this library from its weight and what the metadata says of it."""
     try:
         axes = weight.dim() - 2
@@ -191,6 +196,8 @@ def _stated(name: str, weight: Tensor, said: Any) -> Upsampler:
             layer = transposed(name, f"TransposedConv{suffix}", weight, steps, groups)
         else:
             raise ValueError(f"family {family!r} is not known")
+        if order and not effort.spent(of_projections(layer.kernel.shape[2:])):
+            raise ValueError("kernels so long, or so many, are not held at an order")
         return replace(layer, kernel=project(layer.kernel, steps, order)) if order else layer
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"the metadata {METADATA!r} does not fit {name}: {error}") from None

@@ -17,6 +17,9 @@ from audioup.source import Unsuitable, kind, visible_weight
 from audioup.subpixel import interleave
 
 LARGEST_KERNEL = 2**25  # values; those of published vocoders have up to 1.2 * 2**24
+LARGEST_FOLD = 2**24  # values of the kernel of a resize and its convolution: few may make many
+DEEPEST_SCHEDULE = 2**31  # samples for one of the input
+REACH = {"nearest": 1, "linear": 2, "cubic": 4}  # strides; of a B-spline its order, of a sinc twice its zeros
 LARGEST_STRIDE, LONGEST_KERNEL = 1024, 4096  # along an axis, at the output rate
 LONGEST_WORD = 40
 
@@ -105,9 +108,10 @@ def resized(
     rolloff: float = 1.0,
 ) -> Upsampler:
     """Read a resize by ``mode`` and the convolution after it, ``weight`` of ``(out_channels, in / groups, *k)``."""
-    reach = [k + 2 * zeros * s for k, s in zip(weight.shape[2:], strides, strict=True)]
+    each = 2 * zeros if mode == "sinc" else REACH.get(mode) or int(mode.removeprefix("bspline-"))
+    reach = [k + each * s for k, s in zip(weight.shape[2:], strides, strict=True)]
     _check(weight, strides, reach)
-    if math.prod(weight.shape[:2]) * math.prod(reach) > LARGEST_KERNEL:
+    if math.prod(weight.shape[:2]) * math.prod(reach) > LARGEST_FOLD:
         raise Unsuitable(f"the kernel of a resize by {tuple(strides)} and {tuple(weight.shape)} is too large to fold")
     # In float64: the network does not round what it never multiplies out.
     kernel = folded(weight.detach().double(), tuple(strides), mode, groups, zeros, rolloff)
@@ -157,10 +161,16 @@ def of_model(model: nn.Module) -> tuple[list[Upsampler], list[Skipped]]:
 
 
 def in_a_row(layers: Sequence[Upsampler]) -> list[Upsampler]:
-    """Give layers for sound the rates that they have when each takes what the one before makes, the last the sound."""
-    strides = [layer.strides[0] if len(layer.strides) == 1 else 1 for layer in layers]
-    rates = [Fraction(math.prod(strides[: n + 1]), math.prod(strides)) for n in range(len(strides))]
-    return [replace(layer, rate=rate) for layer, rate in zip(layers, rates, strict=True)]
+    """Give layers for sound the rates that they have when each takes what the one before makes, the last the sound.
+
+    None have more than 2**31 samples for one of the input; then these are no stages of one schedule.
+    """
+    reached = [1]
+    for layer in layers:
+        reached.append(reached[-1] * (layer.strides[0] if len(layer.strides) == 1 else 1))
+        if reached[-1] > DEEPEST_SCHEDULE:
+            return list(layers)
+    return [replace(layer, rate=Fraction(rate, reached[-1])) for layer, rate in zip(layers, reached[1:], strict=True)]
 
 
 def overlaps(sizes: Sequence[int], strides: Sequence[int]) -> str:

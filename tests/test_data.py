@@ -9,7 +9,8 @@ import pytest
 import torch
 import torchaudio
 from recordings import RATE, clip_of, write
-from vocoder.data import Corpus, UnreadableClip, load_clip, open_corpus
+from vocoder.clips import not_resampled
+from vocoder.data import Clip, Corpus, UnreadableClip, load_clip, open_corpus
 
 
 def names(clips) -> list[str]:
@@ -292,3 +293,31 @@ def test_every_format_decodes_to_the_tone_written(tmp_path, suffix):
     spectrum = torch.fft.rfft(waveform).abs() * 2 / rate  # 1 Hz bins
     assert int(spectrum.argmax()) == 500
     assert float(spectrum[500]) == pytest.approx(0.5, rel=0.06)  # the mp3 encoder scales by 0.95
+
+
+# --- headers that are not to be believed ---
+
+
+def test_headers_that_promise_too_much_take_no_memory(tmp_path):
+    silence = Path(__file__).parent / "corpus" / "audio" / "promises-2-to-the-36.flac"
+    with pytest.raises(UnreadableClip, match=r"it decodes to 274\.9 GB"):
+        load_clip(Clip(silence, 2**36 - 1, 48000, "silence"), 48000)
+    with pytest.raises(UnreadableClip, match="cannot hold the 52428000 samples it promises"):
+        load_clip(Clip(silence.with_name("silence-for-hours.flac"), 1, 48000, "silence"), 48000)
+
+
+def test_rates_that_no_speech_has_are_left_out(tmp_path):
+    for n in range(3):
+        write(tmp_path / f"{n}.wav")
+    write(tmp_path / "slow.wav", np.zeros(900), rate=999)
+    write(tmp_path / "fast.wav", np.zeros(200_000), rate=1_000_001)
+    assert sorted(reason for _, reason in open_corpus(str(tmp_path), RATE).skipped) == [
+        "unreadable: a sample rate of 1000001 Hz is none of sound: from 1 to 1000000 are read",
+        "unreadable: a sample rate of 999 Hz",
+    ]
+
+
+def test_little_is_not_resampled_to_much():
+    assert not_resampled(2**20, 1000, 16_000) is None  # 2 ** 24 samples
+    assert not_resampled(2**20, 1000, 17_000) == "1048576 samples at 1000 Hz would become 17825792"
+    assert not_resampled(2**24, 6000, 48_000) is None  # eight times as many

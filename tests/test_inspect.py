@@ -13,6 +13,7 @@ from audioup import (
     filter_response,
     inspect_model,
     regular,
+    regularity_order,
     tonal_fraction,
 )
 
@@ -160,3 +161,20 @@ def test_json_has_no_infinities() -> None:
 def test_refusals_name_the_argument(given: tuple, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         inspect_model(*given)
+
+
+def test_many_layers_and_long_kernels_are_described_without_what_takes_minutes() -> None:
+    def described(count: int, taps: int):
+        layers = [nn.ConvTranspose1d(1, 1, taps, 16, bias=False) for _ in range(count)]
+        for layer in layers:
+            layer.weight.data = torch.ones(1, 1, taps)
+        return inspect_model(nn.Sequential(*layers)).layers
+
+    rows = described(600, 64)
+    measured = [row.response is not None for row in rows]
+    assert measured == sorted(measured, reverse=True)  # the first
+    assert 100 < sum(measured) < 600
+    assert {row.regularity_order for row in rows[:100]} == {regularity_order(torch.ones(64), 16)}
+    assert {row.regularity_order for row in described(1, 2048)} == {1}  # order 1 or more: ones have equal gains
+    (row,) = described(1, 2041)
+    assert (row.regularity_order, row.overlap) == (0, "uneven")

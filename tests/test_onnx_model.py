@@ -444,3 +444,52 @@ def test_shared_ancestors_are_visited_once(tmp_path: Path) -> None:
     ]
     with pytest.raises(ValueError, match="nothing in the graph upsamples"):
         chain(*shuffle, tmp_path=tmp_path)
+
+
+# --- little must not make much ---
+
+
+def grown(count: int, each: tuple[int, int, int], tmp_path: Path) -> list[str]:
+    nodes = [helper.make_node("Expand", ["one", "shape"], [f"e{n}"]) for n in range(count)]
+    nodes += [helper.make_node("ConvTranspose", ["x", f"e{n}"], [f"y{n}"], strides=[2]) for n in range(count)]
+    nodes.append(helper.make_node("ConvTranspose", ["x", "e0"], ["y"], strides=[2]))
+    graph(nodes, {"one": np.ones(1, "f4"), "shape": np.array(each)}, tmp_path / "m.onnx")
+    return [one.reason for one in read_onnx(tmp_path / "m.onnx").skipped]
+
+
+def test_constants_grow_to_8_million_values_in_a_graph(tmp_path: Path) -> None:
+    assert grown(3, (2**9, 1, 2**12), tmp_path) == []  # 2 ** 21 each
+    assert grown(5, (2**9, 1, 2**12), tmp_path) == ["too much is computed of constants in this graph"]
+
+
+def test_kernels_of_one_file_share_256_mb(tmp_path: Path) -> None:
+    nodes = [helper.make_node("ConvTranspose", ["x", "w"], [f"y{n}"], strides=[2]) for n in range(16)]
+    nodes.append(helper.make_node("ConvTranspose", ["x", "w"], ["y"], strides=[2]))
+    graph(nodes[1:], {"w": np.zeros((2**10, 1, 2**12), "f4")}, tmp_path / "m.onnx")
+    assert len(read_onnx(tmp_path / "m.onnx").layers) == 16
+    graph(nodes, {"w": np.zeros((2**10, 1, 2**12), "f4")}, tmp_path / "m.onnx")
+    with pytest.raises(ValueError, match="the kernels of what upsamples have more than 256 MB"):
+        read_onnx(tmp_path / "m.onnx")
+
+
+def test_a_thousand_stages_have_no_schedule(tmp_path: Path) -> None:
+    nodes = [
+        up("x", "y0"),
+        *(up(f"y{n}", f"y{n + 1}") for n in range(20)),
+        helper.make_node("Identity", ["y20"], ["y"]),
+    ]
+    found = chain(*nodes, tmp_path=tmp_path)  # 4 ** 21 samples for one
+    assert len(found.layers) == 21
+    assert found.strides == ()
+
+
+def test_names_that_are_no_text_and_layers_that_make_nothing(tmp_path: Path) -> None:
+    model = graph([up("x", "y")], {"u.weight": weight(2, 2, 8)}, metadata={"sample_rate": "text"})
+    for was in (b"text", b"u.weight"):
+        (tmp_path / "m.onnx").write_bytes(model.SerializeToString().replace(was, b"\xff" * len(was)))
+        with pytest.raises(ValueError, match="no ONNX model, or a damaged one"):
+            read_onnx(tmp_path / "m.onnx")
+    idle = helper.make_node("ConvTranspose", ["x", "u.weight"], [], **UP)
+    found = chain(up("x", "y"), idle, tmp_path=tmp_path)
+    assert [one.name for one in found.layers] == ["u"]
+    assert [one.reason for one in found.skipped] == ["it makes nothing"]

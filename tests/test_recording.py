@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from sounds import RATE, white
 
-from audioup.recording import Recording, find_recordings, first_seconds
+from audioup.recording import Recording, check_header, find_recordings, first_seconds
 
 X = np.stack([white(2, seed=1), white(2, seed=2)], axis=1)
 
@@ -105,3 +105,39 @@ def test_links_that_go_round_are_followed_once(tmp_path, monkeypatch):
     Path("d/a.wav").touch()
     Path("d/loop").symlink_to(tmp_path / "d", target_is_directory=True)
     assert [str(path) for path, _ in find_recordings([Path("d/**/*.wav")])] == ["d/a.wav"]
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels", "samples", "size", "why"),
+    [
+        (0, 1, 10, 1000, "a sample rate of 0 Hz is none of sound"),
+        (1_000_001, 1, 10, 1000, "from 1 to 1000000 are read"),
+        (48000, 53, 10, 1000, "53 channels of 48000 Hz are too many"),
+        (192000, 14, 10, 1000, "14 channels of 192000 Hz are too many"),
+        (48000, 1, 2**20 + 1, 1000, "1000 bytes cannot hold the 1048577 samples"),
+        (48000, 1, 100 * 20_000 + 1, 20_000, "20000 bytes cannot hold"),
+        (48000, 1, 2**62, 1000, "does not say how long it is"),
+    ],
+)
+def test_headers_that_no_recording_has_are_refused(rate, channels, samples, size, why):
+    with pytest.raises(ValueError, match=why):
+        check_header(rate, channels, samples, size)
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(1, 1), (48000, 52), (384000, 12), (1_000_000, 12)])
+def test_headers_at_the_bounds_are_taken(rate, channels):
+    check_header(rate, channels, 2**20, 100)
+    check_header(rate, channels, 100 * 20_000, 20_000)
+
+
+def test_pieces_are_no_longer_than_20_s_nor_than_4_million_samples():
+    from audioup.blocks import Blocks
+    from audioup.lattice import Lattice
+
+    for rate, most in ((48000, 20 * 48000), (384000, 2**22)):
+        samples = 100 * rate
+        for pieces in (Blocks(rate, 256).pieces(samples), Lattice(rate).pieces(samples, 90)):
+            assert pieces[0][0] == 0
+            assert pieces[-1][1] == samples
+            assert max(stop - start for start, stop in pieces) <= most + 64 * 384
+            assert len(pieces) == -(-samples // most)

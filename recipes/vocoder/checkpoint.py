@@ -21,6 +21,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from audioup.torch_file import load_torch
+
 KEPT = 2  # the newest ones; the one before the last is for the day the last cannot be read
 DIGESTS = "sha256.json"  # of a checkpoint's other files
 NAMED = 3  # keys of every kind of fault
@@ -143,7 +145,7 @@ def _read(path: Path, names: tuple[str, ...]) -> tuple[dict[str, dict[str, Tenso
                 if digests[file.name] != _digest(file):
                     raise ValueError(f"{file.name} is not what was written")
         weights = {name: load_file(file) for name, file in files.items()}
-        state = torch.load(path / "state.pt", weights_only=True, map_location="cpu")
+        state = load_torch(path / "state.pt")
         return weights, {**state, "step": int(state["step"])}
     except Exception as error:  # whatever damage may raise
         raise ValueError(f"checkpoint {path} cannot be read ({in_one_line(error)})") from error

@@ -17,10 +17,12 @@ import soundfile
 import torch
 import torchaudio
 
-from audioup.recording import STREAM, UNKNOWN
+from audioup.recording import STREAM, UNKNOWN, check_header
 from audioup.table import plain, readable
 
 MAX_RESAMPLE_TAPS = 10_000_000  # torchaudio builds a kernel of about (new rate) * (old rate) / gcd^2 taps
+LOWEST_RATE = 1000  # Hz: less is no speech, and little of it would be resampled to much
+LONG_CLIP, MAX_GROWTH = 2**24, 8  # samples after resampling; times as many as before, if there are more than that
 MAX_BYTES = 2 * 1024**3  # of decoded float32 samples, in all channels
 SILENCE = 10 ** (-90 / 20)  # of full scale, just above one step of 16 bits, which opposite channels leave of each other
 MAX_PEAK = 4.0  # of float samples, full scale 1; above it they are integers, stored as floats
@@ -98,18 +100,22 @@ def opened(path: str | os.PathLike[str]) -> Iterator[int]:
         os.close(descriptor)
 
 
-def header_fault(sound: soundfile.SoundFile) -> tuple[str, str] | None:
-    """Say why an open recording is not worth decoding: one of `REASONS`, and the details; None if it is."""
+def header_fault(sound: soundfile.SoundFile, size: int) -> tuple[str, str] | None:
+    """Say why a recording of ``size`` bytes is not worth decoding: one of `REASONS`, and details; None if it is."""
     promised = re.search(r"data : (\d+) \(should be (\d+)\)", sound.extra_info)
     # a stream's header, written before the end was known, promises nothing
     if promised and int(promised[2]) < int(promised[1]) < STREAM:
         return CUT_OFF, f"it ends after {promised[2]} of the {promised[1]} bytes it promises"
     if sound.frames > UNKNOWN:
         return DAMAGED, "written as a stream, it does not say how long it is"
-    if sound.samplerate < 1:
+    if sound.samplerate < LOWEST_RATE:
         return DAMAGED, f"a sample rate of {sound.samplerate} Hz"
-    if size := too_large(sound.frames, sound.channels):
-        return TOO_LONG, size
+    if large := too_large(sound.frames, sound.channels):
+        return TOO_LONG, large
+    try:
+        check_header(sound.samplerate, sound.channels, sound.frames, size)
+    except ValueError as error:
+        return DAMAGED, str(error)
     return None
 
 
@@ -123,7 +129,10 @@ def not_resampled(frames: int, file_rate: int, sample_rate: int) -> str | None:
     """Say why a recording cannot be brought to `sample_rate`; None if it can."""
     if file_rate * sample_rate // math.gcd(file_rate, sample_rate) ** 2 > MAX_RESAMPLE_TAPS:
         return f"{file_rate} Hz to {sample_rate} Hz is no simple ratio; resample it first"
-    return too_large(-(-frames * sample_rate // file_rate), 1)
+    longer = -(-frames * sample_rate // file_rate)
+    if longer > max(LONG_CLIP, MAX_GROWTH * frames):
+        return f"{frames} samples at {file_rate} Hz would become {longer}"
+    return too_large(longer, 1)
 
 
 def load_clip(clip: Clip, sample_rate: int) -> torch.Tensor:
@@ -164,7 +173,7 @@ def _read(clip: Clip) -> tuple[npt.NDArray[np.float32], int]:
         with opened(clip.path) as file:
             _check_unchanged(clip, file)
             with soundfile.SoundFile(file, closefd=False) as sound:
-                if fault := header_fault(sound):  # before the memory for it is asked for
+                if fault := header_fault(sound, os.fstat(file).st_size):  # before the memory for it is asked for
                     raise UnreadableClip(f"{shown} {DAMAGED}: {fault[1]}", fault[0])
                 samples = sound.read(dtype="float32", always_2d=True)
                 # the length of an mp3 is an estimate

@@ -105,7 +105,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
             return Header(*state, fault="empty: no bytes")
         try:
             with soundfile.SoundFile(file, closefd=False) as sound:
-                if fault := header_fault(sound):
+                if fault := header_fault(sound, status.st_size):
                     reason = "unreadable" if fault[0] == DAMAGED else fault[0]
                     return Header(*state, fault=f"{reason}: {fault[1]}")
                 return Header(*state, int(sound.frames), int(sound.samplerate), int(sound.channels))

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.utils import parametrize
 
+from audioup.torch_file import Refused, load_torch
 from audioup.weights import plain_state_dict
 from vocoder.checkpoint import misfit
 from vocoder.model import ACTIVATIONS, Generator, GeneratorShape
@@ -191,7 +192,10 @@ def _load(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        return torch.load(path, weights_only=True, map_location="cpu")
+        return load_torch(path)
+    except Refused as error:
+        what = f"more than tensors ({error.name}); code in a file is not run" if error.name else f"no weights: {error}"
+        raise ValueError(f"{path} holds {what}") from error
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     except Exception as error:  # torch raises whatever its parts do

@@ -56,7 +56,7 @@ def open_run(folder: Path) -> Run:
         shape = generator_shape(options)
         mel = input_mel(sample_rate, shape.hop_length)
         generator = Generator(mel.mel.n_mels, shape, options.upsampler, options.noise)
-    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:  # RecursionError is of the last
         raise ValueError(f"{config} cannot be read: {type(error).__name__}: {in_one_line(error)}") from error
     saved = checkpoints(folder / "checkpoints")
     if not saved:
