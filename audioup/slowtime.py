@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 SEGMENT_S = 20.0  # tapers span at most this long: more would only look at the middle of a recording
-LONGEST_SEGMENT = (
-    2**22
-)  # samples: and no longer than this, which is less above 209 kHz, or memory would go with the rate
+LONGEST_SEGMENT = 2**22  # samples: less than 20 s above 209 kHz, where memory would grow with the rate
 HALF_BANDWIDTH_HZ = 1.0  # a line is what stays within this of its harmonic (clips under 4 s cannot tell so finely)
 
 Complex = NDArray[np.complex128]
