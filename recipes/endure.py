@@ -27,6 +27,7 @@ from vocoder.checkpoint import drafts
 from audioup.table import table
 
 NETWORKS = {"train_vocoder": ("generator", "discriminators"), "train_gan": ("generator", "discriminator", "mean")}
+MOST_GROWN_MB = 32.0  # in 1,500 steps
 SETTLED = 500  # steps after which memory should no longer grow
 
 
@@ -63,7 +64,12 @@ def recordings(folder: Path) -> Path:
 
 def try_all(options: Options) -> dict[str, Any]:
     """Run the trials that are asked for; return the numbers."""
+    marker = options.out / "endurance.json"
+    if options.out.exists() and not marker.exists() and any(options.out.iterdir()):
+        raise ValueError(f"--out {options.out} holds something else, which would be removed")
     clear(options.out)
+    options.out.mkdir(parents=True)
+    marker.write_text("{}\n", encoding="utf-8")
     data = recordings(options.out.resolve() / "recordings")
     trainings = {"vocoder": vocoder(data, options.kill_steps), "gan": gan(options.kill_steps)}
     found: dict[str, Any] = {"versions": versions(), "commit": commit(), "seed": options.seed}
@@ -117,7 +123,9 @@ def in_words(found: dict[str, Any]) -> str:
 def faults_in(found: dict[str, Any]) -> list[str]:
     """List what went wrong, in words."""
     lists = [found[name].get(kind, {}) for name in ("vocoder", "gan") for kind in ("kills", "disk")]
-    return [fault for one in lists for fault in (*one.get("differences", ()), *one.get("faults", ()))]
+    grown = found["vocoder"].get("memory", {}).get("grown_mb", 0.0)
+    leaks = [f"memory grew by {grown} MB"] if grown > MOST_GROWN_MB else []
+    return leaks + [fault for one in lists for fault in (*one.get("differences", ()), *one.get("faults", ()))]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

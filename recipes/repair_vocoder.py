@@ -19,9 +19,11 @@ from typing import Any, Literal
 
 import torch
 import tyro
+from lightning_fabric import Fabric
 from train_vocoder import prepare_folder, train
-from training.folder import claimed
+from training.folder import begun, claimed
 from training.machine import make_fabric
+from training.provenance import provenance
 from training.stopping import Stopped
 from vocoder.checkpoint import load_checkpoint
 from vocoder.data import open_corpus
@@ -127,6 +129,13 @@ def repair(given: Options) -> None:
     run = open_run(given.run)
     fabric = make_fabric(dataclasses.replace(run.options, accelerator=given.accelerator, devices=1, nodes=1))
     options = resolve(settings(given, run), fabric.device)
+    with claimed(options.out / options.name):
+        begun(options.out / options.name, resume=False, step=None, steps=options.steps)
+        tune(given, run, fabric, options)
+
+
+def tune(given: Options, run: Run, fabric: Fabric, options: Settings) -> None:
+    """Convert, tune, report, in a folder of its own."""
     corpus = open_corpus(options.data, run.sample_rate, options.cache)
     check_readable(corpus)
     conversion = converted(run.generator, given.to)
@@ -141,15 +150,17 @@ def repair(given: Options) -> None:
     print(conversion)
     (folder / "conversion.json").write_text(json.dumps(conversion.to_dict(), indent=1) + "\n", encoding="utf-8")
 
+    origin = {"seed": options.seed, **provenance(fabric)}
+
     def report(stage: str, generator: Generator) -> dict[str, Any]:
-        details = {"name": f"{given.name}, {stage}", "steps": trainer.step, "preset": options.preset}
+        details = {"name": f"{given.name}, {stage}", "steps": trainer.step, "preset": options.preset, **origin}
         details["upsampler"] = run.options.upsampler if stage == "before" else given.to
         torch.manual_seed(options.seed)
         where = folder if stage == "tuned" else folder / stage
         return write_report(generator, trainer.mel, corpus, where, options.test_clips, details)
 
     reports = {
-        "before": report("before", run.generator.to(fabric.device)),
+        "before": report("before", run.generator.to(fabric.device, trainer.dtype)),
         "converted": report("converted", trainer.generator_network),
     }
     trainer.generator_network.train()
@@ -169,8 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status: 0 done, 2 bad input, 128 + n stopped by signal n."""
     options = tyro.cli(Options, args=arguments)
     try:
-        with claimed(options.out / options.name):
-            repair(options)
+        repair(options)
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         print(f"repair_vocoder: {error}", file=sys.stderr)
         return 2

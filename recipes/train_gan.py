@@ -23,12 +23,13 @@ from gan.models import FIRST, STRIDE
 from gan.options import Options, check, differences, plain
 from gan.pictures import grid, plot_curve, write_png
 from gan.trainer import MEASURED, Trainer, energies, latents
+from lightning_fabric import Fabric
 from tqdm import tqdm
-from training.folder import chosen, claimed, curves
-from training.machine import is_first, launched, make_fabric
+from training.folder import begun, claimed, curves, resume_together
+from training.machine import as_launched, is_first, launched, make_fabric
 from training.provenance import provenance, versions
 from training.stopping import Asked, Stopped, status_of
-from vocoder.checkpoint import checkpoints, drafts, place_of, set_aside, steps_done
+from vocoder.checkpoint import drafts, place_of
 
 SHOWN, COLUMNS = 64, 8
 REPORTED = 1024  # images that the final numbers are of, none of those of the curve
@@ -44,8 +45,6 @@ def prepare_folder(options: Options, patches: Patches) -> None:
         "versions": versions(),
     }
     if options.resume:
-        if not config.exists():
-            raise ValueError(f"--resume: {folder} holds no run")
         try:
             then = json.loads(config.read_text(encoding="utf-8"))
             refused = differences(then["options"], options)
@@ -55,10 +54,7 @@ def prepare_folder(options: Options, patches: Patches) -> None:
             refused.append("photographs: others than then")
         if refused:
             raise ValueError(f"--resume: {folder} was begun with other options ({'; '.join(refused)})")
-    elif config.exists():
-        raise ValueError(f"{folder} holds a run already: --resume continues it, --name NAME begins another")
-    if checkpoints(folder / "checkpoints") and not options.resume:
-        raise ValueError(f"{folder} holds checkpoints without the config.json that says of which run; remove it")
+        content["versions"] = then.get("versions")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(content, config)
 
@@ -94,6 +90,8 @@ def train(trainer: Trainer, folder: Path) -> None:
             bar.update()
             if number:
                 raise Stopped(number, trainer.step, place_of(saving, trainer.step))
+        if number := asked.anywhere():  # while the last one was saved
+            raise Stopped(number, trainer.step, place_of(saving, trainer.step))
 
 
 def save_grid(trainer: Trainer, folder: Path) -> None:
@@ -104,8 +102,8 @@ def save_grid(trainer: Trainer, folder: Path) -> None:
     write_png(grid(images, COLUMNS), folder / "images" / f"step-{trainer.step:06d}.png")
 
 
-def report_on(trainer: Trainer, folder: Path) -> dict[str, Any]:
-    """Measure the finished generator on latents of its own, and write report.json and curve.png."""
+def report_on(trainer: Trainer, folder: Path, origin: dict[str, Any]) -> dict[str, Any]:
+    """Measure the finished generator on latents of its own; write report.json, with ``origin`` in it, and curve.png."""
     torch.manual_seed(trainer.options.seed)
     real = energies(trainer.patches.draw(REPORTED))
     fresh = latents(REPORTED, trainer.options.latent, seed=trainer.options.seed + 1).to(trainer.fixed)
@@ -118,7 +116,9 @@ def report_on(trainer: Trainer, folder: Path) -> dict[str, Any]:
         "photographs": real,
         "training_s": trainer.seconds,
         "skipped_updates": trainer.updates.skipped,
-        **provenance(trainer.fabric),
+        "accumulate": trainer.options.accumulate,
+        "on_nan": trainer.options.on_nan,
+        **origin,
         "curve": trainer.curve,
     }
     plot_curve(trainer.curve, real, folder / "curve.png")
@@ -136,31 +136,31 @@ def run(options: Options) -> dict[str, Any]:
     """Train, measure and report; return the report, empty in other processes than the first."""
     if options.resume_from is not None:
         options = replace(options, resume=True)
+    options = as_launched(options)
     check(options)
     size = FIRST * STRIDE ** len(options.upsamplers)
     patches = Patches(photographs(options.data, size), size)
     fabric = make_fabric(options)
     folder = options.out / options.name
-    first = is_first(fabric)
-    with claimed(folder) if first else nullcontext():
-        if options.resume and not (folder / "config.json").exists():
-            raise ValueError(f"--resume: {folder} holds no run")
-        saved = chosen(folder / "checkpoints", options.resume_from) if options.resume else None
-        if saved and steps_done(saved) > options.steps:
-            raise ValueError(f"--steps {options.steps}: {saved} has been trained for longer already")
-        if first:
-            prepare_folder(options, patches)
+    if not is_first(fabric):
         with launched(fabric):
-            saved = fabric.broadcast(saved)
-            trainer = Trainer(options, fabric, patches)
-            if saved:
-                trainer.resume(saved)
-                fabric.barrier()  # all have read it
-                if fabric.is_global_zero:
-                    for path in set_aside(saved.parent, trainer.step):
-                        print(f"renamed to {path}: a later checkpoint, which no longer counts")
-            train(trainer, folder)
-            return report_on(trainer, folder) if fabric.is_global_zero else {}
+            return learn(fabric, options, patches, folder, None)
+    with claimed(folder):
+        saved = begun(folder, options.resume, options.resume_from, options.steps)
+        prepare_folder(options, patches)
+        with launched(fabric):
+            return learn(fabric, options, patches, folder, saved)
+
+
+def learn(fabric: Fabric, options: Options, patches: Patches, folder: Path, saved: Path | None) -> dict[str, Any]:
+    """Train, in every process, and report in the first, which has chosen a checkpoint."""
+    if fabric.broadcast(patches.fingerprint()) != patches.fingerprint():
+        raise ValueError(f"process {fabric.global_rank} found other photographs in {options.data} than the first one")
+    origin = provenance(fabric)
+    trainer = Trainer(options, fabric, patches)
+    resume_together(fabric, trainer, saved)
+    train(trainer, folder)
+    return report_on(trainer, folder, origin) if fabric.is_global_zero else {}
 
 
 def show(report: dict[str, Any], folder: Path) -> None:

@@ -11,7 +11,7 @@ import json
 import math
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -22,11 +22,11 @@ from lightning_fabric import Fabric
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
-from training.folder import chosen, claimed, curves
-from training.machine import is_first, largest, launched, make_fabric
+from training.folder import begun, claimed, curves, resume_together
+from training.machine import as_launched, is_first, largest, launched, make_fabric
 from training.provenance import provenance, versions
 from training.stopping import Asked, Stopped, ignore_signals, status_of
-from vocoder.checkpoint import place_of, set_aside, steps_done
+from vocoder.checkpoint import drafts, place_of
 from vocoder.data import Corpus, listing_digest, open_corpus
 from vocoder.options import Options, Settings, begun_with, plain, resolve
 from vocoder.report import check_readable, format_report, generate_held_out, write_report
@@ -41,7 +41,7 @@ NOT_REPORTED = ("resume", "resume_from", "out", "cache")  # of the options
 
 
 def prepare_folder(options: Settings, corpus: Corpus) -> Path:
-    """Make the run's folder and write its configuration, or check that the one there is the run to be continued."""
+    """Make the run's folder and write its configuration, or check that the recordings are those it was begun with."""
     folder = options.out / options.name
     config = folder / "config.json"
     content = {
@@ -55,13 +55,9 @@ def prepare_folder(options: Settings, corpus: Corpus) -> Path:
         if then.get("recordings") != content["recordings"]:
             raise ValueError(f"--resume: the recordings in {options.data} are not those that {folder} was begun with")
         content["versions"] = then.get("versions")
-    elif config.exists():
-        raise ValueError(f"{folder} holds a run already: --resume continues it, --name NAME begins another")
     folder.mkdir(parents=True, exist_ok=True)
-    # Renamed into place, so that a kill leaves the old one or the new one.
-    draft = config.with_suffix(".new")
-    draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    draft.replace(config)
+    with drafts(config) as (draft,):
+        draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return folder
 
 
@@ -118,47 +114,48 @@ def train(trainer: Trainer, segments: Segments, corpus: Corpus, folder: Path) ->
                 trainer.save(saving)
             if number:
                 raise Stopped(number, trainer.step, place_of(saving, trainer.step))
+        if number := asked.anywhere():  # while the last one was saved
+            raise Stopped(number, trainer.step, place_of(saving, trainer.step))
 
 
-def run(given: Options) -> None:
-    """Train, generate, measure and report."""
+def run(given: Options, said: Collection[str] | None = None) -> None:
+    """Train, generate, measure and report; ``said`` are the options that were given, for `begun_with`."""
     if given.resume_from is not None:
         given = replace(given, resume=True)
-    if given.resume:
-        given = begun_with(given)
+    given = as_launched(begun_with(given, said) if given.resume else given)
     fabric = make_fabric(given)
     options = resolve(given, fabric.device)
     folder = options.out / options.name
-    # The first process checks everything and speaks the corpus before it starts others; they find it done.
-    corpus = open_corpus(options.data, options.sample_rate, options.cache)
-    first = is_first(fabric)
-    with claimed(folder) if first else nullcontext():
-        saved = chosen(folder / "checkpoints", options.resume_from) if options.resume else None
-        if saved and steps_done(saved) > options.steps:
-            raise ValueError(f"--steps {options.steps}: {saved} has been trained for longer already")
-        if first:
-            print(
-                f"{readable(options.data)}: {len(corpus.train)} clips to train on, {len(corpus.valid)} to validate, "
-                f"{len(corpus.test)} to test, {corpus.sample_rate} Hz"
-            )
-            say_skipped(corpus)
-            check_readable(corpus)
-            list_skipped(prepare_folder(options, corpus), corpus.skipped)
+    if not is_first(fabric):
         with launched(fabric):
-            learn(fabric, options, corpus, folder, saved)
+            learn(fabric, options, folder, None, None)
+        return
+    # The first process checks everything and speaks or downloads the corpus; the others find it done.
+    with claimed(folder):
+        saved = begun(folder, options.resume, options.resume_from, options.steps)
+        corpus = open_corpus(options.data, options.sample_rate, options.cache)
+        print(
+            f"{readable(options.data)}: {len(corpus.train)} clips to train on, {len(corpus.valid)} to validate, "
+            f"{len(corpus.test)} to test, {corpus.sample_rate} Hz"
+        )
+        say_skipped(corpus)
+        check_readable(corpus)
+        list_skipped(prepare_folder(options, corpus), corpus.skipped)
+        with launched(fabric):
+            learn(fabric, options, folder, corpus, saved)
 
 
-def learn(fabric: Fabric, options: Settings, corpus: Corpus, folder: Path, saved: Path | None) -> None:
-    """Train, in every process, and report in the first."""
-    saved = fabric.broadcast(saved)
+def learn(fabric: Fabric, options: Settings, folder: Path, corpus: Corpus | None, saved: Path | None) -> None:
+    """Train, in every process, and report in the first, which has opened the corpus and chosen a checkpoint."""
+    fabric.barrier()
+    if corpus is None:
+        corpus = open_corpus(options.data, options.sample_rate, options.cache)
+    if fabric.broadcast(listing_digest(corpus.train)) != listing_digest(corpus.train):
+        raise ValueError(f"process {fabric.global_rank} found other recordings in {options.data} than the first one")
+    origin = provenance(fabric)
     trainer = Trainer(options, fabric, corpus.sample_rate)
     trainer.wrap()
-    if saved:
-        trainer.resume(saved)
-        fabric.barrier()  # all have read it
-        if fabric.is_global_zero:
-            for path in set_aside(saved.parent, trainer.step):
-                print(f"renamed to {path}: a later checkpoint, which no longer counts")
+    resume_together(fabric, trainer, saved)
     segments = Segments(
         corpus.train,
         corpus.sample_rate,
@@ -182,7 +179,7 @@ def learn(fabric: Fabric, options: Settings, corpus: Corpus, folder: Path, saved
             "clipped": len(segments.clipped),
             "skipped_updates": trainer.updates.skipped,
             "training_s": trainer.seconds,
-            **provenance(fabric),
+            **origin,
         }
         report = write_report(trainer.generator_network, trainer.mel, corpus, folder, options.test_clips, details)
         print(format_report(report))
@@ -193,8 +190,10 @@ def learn(fabric: Fabric, options: Settings, corpus: Corpus, folder: Path, saved
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status: 0 done, 2 bad input, 128 + n stopped by signal n."""
-    options = tyro.cli(Options, args=arguments)
-    return status_of("train_vocoder", options.out / options.name, lambda: run(options))
+    words = sys.argv[1:] if arguments is None else arguments
+    options = tyro.cli(Options, args=words)
+    said = {word[2:].partition("=")[0].replace("-", "_") for word in words if word.startswith("--")}
+    return status_of("train_vocoder", options.out / options.name, lambda: run(options, said))
 
 
 if __name__ == "__main__":

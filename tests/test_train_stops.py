@@ -69,6 +69,33 @@ def test_a_signal_saves_and_says_where(trainings, whole, tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
+def test_a_signal_during_the_last_save_or_the_report_loses_nothing(
+    trainings, whole, tmp_path, monkeypatch, capsys, name
+) -> None:
+    trainer = {"vocoder": Trainer, "gan": GanTrainer}[name]
+    save, folder = trainer.save, tmp_path / name
+    report = "write_report" if name == "vocoder" else "report_on"
+
+    def signalled(self, saving):
+        if self.step == STEPS:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return save(self, saving)
+
+    monkeypatch.setattr(trainer, "save", signalled)
+    assert main(name, trainings[name], folder) == 143
+    assert f"stopped by SIGTERM after step {STEPS}, which is saved" in capsys.readouterr().err
+    monkeypatch.undo()
+    monkeypatch.setattr(PROGRAMS[name], report, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    assert main(name, trainings[name], folder) == 143
+    assert f"ended by SIGTERM; --resume continues {folder}" in capsys.readouterr().err
+    assert not (folder / "report.json").exists()
+    monkeypatch.undo()
+    assert main(name, trainings[name], folder) == 0
+    assert differences(folder, whole[name]) == []
+    assert (folder / "report.json").exists()
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_a_process_stops_by_sigterm(trainings, tmp_path, name) -> None:
     command = trainings[name].command(tmp_path / name, "--steps", "100000")
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
@@ -192,6 +219,36 @@ def test_a_folder_is_trained_in_once_at_a_time(trainings, tmp_path, monkeypatch,
     assert main("gan", trainings["gan"], tmp_path / "gan") == 0
     assert inner == [2]
     assert "another program is training in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_mixed_precision_trains(trainings, tmp_path, name) -> None:
+    assert main(name, trainings[name], tmp_path / name, "--precision", "bf16-mixed") == 0
+    report = json.loads((tmp_path / name / "report.json").read_text())
+    assert (report["precision"], report["skipped_updates"]) == ("bf16-mixed", 0)
+    weights, _ = load_checkpoint(checkpoints(tmp_path / name / "checkpoints")[-1], ("generator",))
+    assert {value.dtype for value in weights["generator"].values()} <= {torch.float32, torch.int64}
+
+
+def test_what_is_said_counts_when_a_run_goes_on_also_where_it_is_the_default(trainings, tmp_path, capsys) -> None:
+    folder = tmp_path / "run"
+    assert main("vocoder", trainings["vocoder"], folder, "--steps", "2", "--accumulate", "2", "--seed", "7") == 0
+    where = ["--out", str(tmp_path), "--name", "run", "--resume"]
+    assert train_vocoder.main([*where, "--accumulate", "1"]) == 0
+    assert json.loads((folder / "config.json").read_text())["options"]["accumulate"] == 1
+    assert train_vocoder.main([*where, "--seed", "1234"]) == 2
+    assert "seed: 7 then, 1234 now" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("entry", [{"steps": "abc"}, {"devices": "2"}, {"save_every": None}, {"preset": "zzz"}])
+def test_a_configuration_of_other_types_is_one_line(tmp_path, capsys, entry) -> None:
+    (tmp_path / "run").mkdir()
+    options = {**train_vocoder.plain(train_vocoder.Options()), "steps": 2, **entry}
+    (tmp_path / "run" / "config.json").write_text(json.dumps({"options": options}))
+    assert train_vocoder.main(["--resume", "--out", str(tmp_path), "--name", "run"]) == 2
+    error = capsys.readouterr().err
+    assert "config.json cannot be read" in error
+    assert error.count("\n") == 1
 
 
 def test_runs_of_earlier_versions_had_a_batch_for_each_process(trainings, tmp_path) -> None:

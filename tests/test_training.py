@@ -10,8 +10,8 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from torch import nn
-from training.folder import chosen, claimed
-from training.machine import Machine, check_shares, is_first, launched, make_fabric, shape_of, wide
+from training.folder import begun, chosen, claimed
+from training.machine import Machine, as_launched, check_shares, is_first, launched, make_fabric, wide
 from training.provenance import provenance
 from training.stopping import Asked, Stopped, status_of
 from training.updates import MOST_SKIPPED, Updates, keep_buffers
@@ -24,18 +24,23 @@ def fabric() -> Fabric:
 
 def test_a_launcher_decides_how_many_processes_there_are(monkeypatch):
     options = Machine(devices=2, nodes=3)
-    assert shape_of(options) == (2, 3)
+    assert as_launched(options) == options
     for key, value in {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8"}.items():
         monkeypatch.setenv(key, value)
-    assert shape_of(options) == (4, 2)
+    assert as_launched(options) == Machine(devices=4, nodes=2)
+    monkeypatch.setenv("LT_PRECISION", "64-true")
+    monkeypatch.setenv("LT_ACCELERATOR", "cpu")
+    assert as_launched(options) == Machine(devices=4, nodes=2, precision="64-true", accelerator="cpu")
+    monkeypatch.setenv("LT_PRECISION", "16-true")
+    with pytest.raises(
+        ValueError, match="--precision must be one of auto, 32-true, bf16-mixed, 64-true, got '16-true'"
+    ):
+        as_launched(options)
 
 
 @pytest.mark.parametrize(
     ("options", "batch", "message"),
     [
-        (Machine(devices=0), 8, "--devices must be at least 1, got 0"),
-        (Machine(nodes=0), 8, "--nodes must be at least 1, got 0"),
-        (Machine(accumulate=0), 8, "--accumulate must be at least 1, got 0"),
         (Machine(devices=2, nodes=2, accumulate=3), 8, "multiple of 12, 4 processes with 3 parts each, got 8"),
     ],
 )
@@ -53,13 +58,16 @@ def test_precision_follows_the_device_and_losses_stay_wide(fabric):
     assert is_first(make_fabric(Machine(accelerator="cpu", devices=2)))
     with pytest.raises(ValueError, match="--accelerator abacus --devices 1 --nodes 1: "):
         make_fabric(Machine(accelerator="abacus"))
+    for key in ("devices", "nodes", "accumulate"):
+        with pytest.raises(ValueError, match=f"--{key} must be at least 1, got -1"):
+            make_fabric(Machine(accelerator="cpu", **{key: -1}))
 
 
 def test_what_a_launcher_said_is_not_said_again(monkeypatch):
     monkeypatch.setenv("LT_CLI_USED", "1")
     monkeypatch.setenv("LT_ACCELERATOR", "cpu")
     monkeypatch.setenv("LT_PRECISION", "64-true")
-    assert make_fabric(Machine(accelerator="auto", precision="32-true"))._precision.precision == "64-true"
+    assert make_fabric(as_launched(Machine(accelerator="auto", precision="32-true")))._precision.precision == "64-true"
 
 
 def test_processes_that_were_started_end_with_the_one_that_fails(fabric):
@@ -98,12 +106,46 @@ def test_a_second_ctrl_c_interrupts_at_once(fabric):
             os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_what_is_ignored_stays_ignored(fabric):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup has it
+    try:
+        with Asked(fabric) as asked:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert asked.anywhere() == 0
+        assert status_of("train", Path("x"), lambda: os.kill(os.getpid(), signal.SIGHUP)) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_outside_of_training_end_it_in_order(tmp_path, capsys, number):
+    before, cleaned = signal.getsignal(number), []
+
+    def work() -> None:
+        try:
+            os.kill(os.getpid(), number)
+        finally:
+            cleaned.append(True)
+
+    assert status_of("train", tmp_path, work) == 128 + number
+    assert capsys.readouterr().err == f"train: ended by {number.name}; --resume continues {tmp_path}\n"
+    assert cleaned == [True]
+    assert signal.getsignal(number) == before
+
+
 def test_status_and_message(capsys, tmp_path):
     def fail(error: BaseException) -> None:
         raise error
 
     for error, status, message in (
         (ValueError("bad"), 2, "train: bad\n"),
+        (torch.OutOfMemoryError("CUDA out of memory.\nmore"), 2, f"memory.; --resume continues {tmp_path}\n"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 2, f"memory; --resume continues {tmp_path}\n"),
+        (
+            ValueError("Caught ValueError in DataLoader worker process 0.\n  File x\nValueError: no clip"),
+            2,
+            ": no clip\n",
+        ),
         (OSError(28, "No space left on device"), 2, "train: [Errno 28] No space left on device\n"),
         (FloatingPointError("nan"), 2, "train: nan\n"),
         (KeyboardInterrupt(), 130, f"train: interrupted; --resume continues {tmp_path}\n"),
@@ -183,6 +225,24 @@ def test_a_folder_is_one_programs_at_a_time(tmp_path):
     with claimed(folder):
         pass
     assert (folder / "config.json").exists()
+
+
+def test_a_run_begins_where_none_is_and_goes_on_where_one_is(tmp_path):
+    assert begun(tmp_path, False, None, 10) is None
+    with pytest.raises(ValueError, match=r"--resume: .* holds no run"):
+        begun(tmp_path, True, None, 10)
+    (tmp_path / "checkpoints" / "step-000005").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"holds checkpoints without the config\.json"):
+        begun(tmp_path, False, None, 10)
+    (tmp_path / "config.json").touch()
+    with pytest.raises(ValueError, match="holds a run already"):
+        begun(tmp_path, False, None, 10)
+    assert begun(tmp_path, True, None, 10) == tmp_path / "checkpoints" / "step-000005"
+    with pytest.raises(ValueError, match=r"--steps 4: .* has been trained for longer already"):
+        begun(tmp_path, True, None, 4)
+    (tmp_path / "checkpoints" / "step-000005").rmdir()
+    assert begun(tmp_path, False, None, 10) is None  # nothing would be lost
+    assert begun(tmp_path, True, None, 10) is None
 
 
 def test_the_checkpoint_to_go_on_from(tmp_path):

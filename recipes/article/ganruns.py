@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import train_gan
 from gan.models import Discriminator, Generator, Upsampler
-from gan.options import Options, plain
+from gan.options import LATEST, Options, plain
 
 from article.earlier import load_finished, read_result, refuse_others
 from article.outcome import Context
@@ -62,7 +62,7 @@ def _trained(wanted: Options, photographs: str) -> dict[str, Any]:
         return train_gan.run(dataclasses.replace(wanted, resume=(folder / "config.json").exists()))
     report = read_result(folder / "report.json", REPORT)
     config = read_result(folder / "config.json", {"photographs": str}, remove=folder)
-    then = {**report, "photographs": config["photographs"]}
+    then = {**LATEST, **report, "photographs": config["photographs"]}
     refuse_others(folder, then, {**plain(wanted), "photographs": photographs})
     return report
 

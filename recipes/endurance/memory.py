@@ -39,4 +39,4 @@ def watch(training: Training, folder: Path, every: int, report: Callable[[int], 
 
 def _resident_mb(pid: int) -> float:
     lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmRSS")), 0) / 1024

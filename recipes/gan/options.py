@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from training import machine
-from training.machine import Machine, check_shares
+from training.machine import Machine, Precision, check_shares
 
 from gan.models import UPSAMPLERS, Upsampler
 
@@ -55,7 +55,7 @@ class Options(Machine):
     """The same from the checkpoint of this step; later ones are renamed, and no longer count."""
     out: Path = Path("runs")
     """Folder of all runs."""
-    precision: Literal["auto", "32-true", "bf16-mixed", "64-true"] = "32-true"
+    precision: Precision = "32-true"
     """auto is bf16-mixed on CUDA and 32-true elsewhere; 64-true is slow, to compare trainings without rounding."""
 
 

@@ -101,7 +101,9 @@ class Trainer:
         discriminator = self.wrapped["discriminator"]
         penalised = self.step % PENALTY_EVERY == 0 and self.options.r1 > 0
         real = real.detach().requires_grad_(penalised)
-        of_real = discriminator(real)
+        # Not by Fabric's wrapper, whose outputs have no gradient but by its `backward`; averaged it is with the other.
+        with self.fabric.autocast():
+            of_real = self.networks["discriminator"](real).to(self.dtype)
         loss = discriminator_loss(of_real, discriminator(generated))
         total = loss + PENALTY_EVERY * self.options.r1 * r1_penalty(real, of_real) if penalised else loss
         return total, {"discriminator": loss}

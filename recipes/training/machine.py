@@ -5,11 +5,14 @@ import dataclasses
 import os
 import subprocess
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from lightning_fabric import Fabric
 from torch.distributed import ReduceOp
+
+Precision = Literal["auto", "32-true", "bf16-mixed", "64-true"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,19 +27,42 @@ class Machine:
     """Machines, each with as many devices. Left alone under torchrun and fabric run."""
     accumulate: int = 1
     """Parts that each process computes its share of a batch in, one after the other, to need less memory."""
-    precision: Literal["auto", "32-true", "bf16-mixed", "64-true"] = "auto"
+    precision: Precision = "auto"
     """auto is bf16-mixed on CUDA and 32-true elsewhere; 64-true is slow, to compare trainings without rounding."""
     on_nan: Literal["stop", "skip"] = "stop"
     """What to do with an update whose gradient is not finite: stop before it is taken, or leave it out and count it."""
 
 
+AnyMachine = TypeVar("AnyMachine", bound=Machine)
 GRACE_S = 20.0
 FREE_TO_CHANGE = {"devices", "nodes", "accumulate", "on_nan"}  # between the parts of one run
 
 
+def as_launched(options: AnyMachine) -> AnyMachine:
+    """Put what torchrun or ``fabric run`` decided in the place of options; `ValueError` if it cannot be had here."""
+    changes: dict[str, Any] = {}
+    if "LOCAL_WORLD_SIZE" in os.environ and "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun, and so fabric run
+        local = int(os.environ["LOCAL_WORLD_SIZE"])
+        changes = {"devices": local, "nodes": int(os.environ["WORLD_SIZE"]) // local}
+    if accelerator := os.environ.get("LT_ACCELERATOR"):
+        changes["accelerator"] = accelerator
+    if precision := os.environ.get("LT_PRECISION"):
+        if precision not in PRECISIONS:
+            raise ValueError(f"--precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        changes["precision"] = precision
+    return dataclasses.replace(options, **changes)
+
+
 def make_fabric(options: Machine) -> Fabric:
-    """Choose devices, precision and number of processes; `ValueError` if this machine does not have them."""
-    devices, nodes = shape_of(options)
+    """Choose devices, precision and number of processes, as `as_launched` gave them.
+
+    Raises:
+        ValueError: If a number is out of range, or this machine does not have them.
+    """
+    for key in ("devices", "nodes", "accumulate"):
+        if getattr(options, key) < 1:
+            raise ValueError(f"--{key} must be at least 1, got {getattr(options, key)}")
+    devices, nodes = options.devices, options.nodes
     on_cuda = options.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
     precision: Any = options.precision if options.precision != "auto" else ("bf16-mixed" if on_cuda else "32-true")
     told = {
@@ -55,24 +81,13 @@ def make_fabric(options: Machine) -> Fabric:
         raise ValueError(f"--accelerator {options.accelerator} --devices {devices} --nodes {nodes}: {error}") from error
 
 
-def shape_of(options: Machine) -> tuple[int, int]:
-    """Return how many processes there are to be on each machine, and how many machines; a launcher's word counts."""
-    if "LOCAL_WORLD_SIZE" in os.environ and "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun, and so fabric run
-        local = int(os.environ["LOCAL_WORLD_SIZE"])
-        return local, int(os.environ["WORLD_SIZE"]) // local
-    return options.devices, options.nodes
-
-
 def check_shares(options: Machine, batch_size: int) -> None:
     """Raise `ValueError` unless every process gets as many examples of a batch, and every part of its share."""
-    devices, nodes = shape_of(options)
-    for key in ("devices", "nodes", "accumulate"):
-        if getattr(options, key) < 1:
-            raise ValueError(f"--{key} must be at least 1, got {getattr(options, key)}")
-    parts = devices * nodes * options.accumulate
+    processes = options.devices * options.nodes
+    parts = processes * options.accumulate
     if batch_size % parts:
         raise ValueError(
-            f"--batch-size must be a multiple of {parts}, {devices * nodes} processes with {options.accumulate} parts "
+            f"--batch-size must be a multiple of {parts}, {processes} processes with {options.accumulate} parts "
             f"each, got {batch_size}"
         )
 

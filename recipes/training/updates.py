@@ -52,7 +52,7 @@ class Updates:
 
         Raises:
             FloatingPointError: If the gradient is not finite and the policy is to stop, or for the 100th time running.
-                The network is as it was.
+                The weights are as they were.
         """
         optimizer.zero_grad()
         found: list[dict[str, Tensor]] = []

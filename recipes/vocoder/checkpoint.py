@@ -163,6 +163,8 @@ def restore(
     Raises:
         ValueError: If it is of other networks, or holds anything but what their optimizers keep.
     """
+    if missing := [key for key in ("seconds", "optimizers") if key not in state]:
+        raise ValueError(f"checkpoint {path} has no {missing[0]}")
     for name, network in networks.items():
         if faults := misfit(weights[name], network):
             raise ValueError(f"checkpoint {path} is of another {name}: {faults}")

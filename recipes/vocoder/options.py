@@ -3,8 +3,9 @@
 import dataclasses
 import json
 import math
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from training import machine
@@ -117,8 +118,12 @@ class Settings(Options):
     noise: float = 0.0
 
 
-def begun_with(options: Options) -> Options:
-    """Fill in what is left at its default from the run to be continued.
+def begun_with(options: Options, said: Collection[str] | None = None) -> Options:
+    """Fill in what was not said from the run to be continued.
+
+    Args:
+        options: As given.
+        said: Names of those that were; by default those that are not at their defaults.
 
     Raises:
         ValueError: If there is no such run, its configuration is damaged, or an option that decides weights differs.
@@ -126,24 +131,24 @@ def begun_with(options: Options) -> Options:
     config = options.out / options.name / "config.json"
     if not config.exists():
         raise ValueError(f"--resume: {config.parent} holds no run")
+    given, defaults = plain(options), plain(Options())
     try:
         then = json.loads(config.read_text(encoding="utf-8"))["options"]
-        saved = {**LATEST, **then}
-        if "nodes" not in then:  # when every process had a batch of its own
-            saved["batch_size"] *= saved["devices"]
-        differing = {key: value for key, value in plain(options).items() if value != plain(Options())[key]}
-        refused = [
-            f"{key}: {saved[key]!r} then, {value!r} now"
-            for key, value in differing.items()
-            if key not in {"name", *FREE_TO_CHANGE} and value != saved[key]
-        ]
-        own = {"name", "out", "cache", "resume", "resume_from", *differing}
-        inherited = {key: saved[key] for key in plain(options) if key not in own}
-    except (KeyError, TypeError, ValueError) as error:
+        saved = {**LATEST, **plain(settings_of({**LATEST, **then}))}
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"--resume: {config} cannot be read: {error!r}") from error
+    if "nodes" not in then:  # when every process had a batch of its own
+        saved["batch_size"] *= saved["devices"]
+    differing = [key for key in given if (given[key] != defaults[key] if said is None else key in said)]
+    refused = [
+        f"{key}: {saved[key]!r} then, {given[key]!r} now"
+        for key in differing
+        if key not in {"name", *FREE_TO_CHANGE} and given[key] != saved[key]
+    ]
     if refused:
         raise ValueError(f"--resume: {config.parent} was begun with other options ({'; '.join(refused)})")
-    return dataclasses.replace(options, **inherited)
+    own = {"name", "out", "cache", "resume", "resume_from", *differing}
+    return dataclasses.replace(options, **{key: saved[key] for key in given if key not in own})
 
 
 def resolve(options: Options, device: torch.device) -> Settings:
@@ -191,3 +196,29 @@ def generator_shape(options: Settings) -> GeneratorShape:
 def plain(options: Options) -> dict[str, Any]:
     """Return the options as values that JSON can hold."""
     return {key: str(value) if isinstance(value, Path) else value for key, value in dataclasses.asdict(options).items()}
+
+
+def settings_of(entries: Any) -> Settings:
+    """Read options out of a run's configuration; `TypeError` if they are none, or of other types than declared."""
+    if not isinstance(entries, dict):
+        raise TypeError(f"options must be an object, got {type(entries).__name__}")
+    types = get_type_hints(Settings)
+    known: dict[str, Any] = {key: value for key, value in entries.items() if key in types}
+    for key, value in known.items():
+        if not _fits(value, types[key]):
+            kind = types[key].__name__ if isinstance(types[key], type) else types[key]
+            raise TypeError(f"{key} must be {kind}, got {value!r}")
+        if types[key] in (Path, float):
+            known[key] = types[key](value)
+    return Settings(**known)
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    """Say whether a value of JSON is of the type that an option is declared with."""
+    if get_origin(annotation) is Literal:
+        return value in get_args(annotation)
+    if get_args(annotation):  # a union
+        return any(_fits(value, one) for one in get_args(annotation))
+    if annotation is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    return type(value) is (str if annotation is Path else annotation)

@@ -1,15 +1,13 @@
 """Open what `train_vocoder.py` left in a run's folder: the trained generator and the mel it takes."""
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from vocoder.checkpoint import checkpoints, in_one_line, load_checkpoint, misfit, steps_done
 from vocoder.mel import LogMel, input_mel
 from vocoder.model import Generator
-from vocoder.options import Settings, generator_shape
+from vocoder.options import Settings, generator_shape, settings_of
 
 HIGHEST_RATE = 1_000_000  # Hz; the mel of more would fill the memory
 
@@ -50,7 +48,7 @@ def open_run(folder: Path) -> Run:
         raise ValueError(f"{folder} holds no run of train_vocoder.py")
     try:
         content = json.loads(config.read_text(encoding="utf-8"))
-        options, sample_rate = _settings(content["options"]), content["sample_rate"]
+        options, sample_rate = settings_of(content["options"]), content["sample_rate"]
         if type(sample_rate) is not int or not 0 < sample_rate <= HIGHEST_RATE:
             raise ValueError(f"sample_rate must be an integer from 1 to {HIGHEST_RATE}, got {sample_rate!r}")
         shape = generator_shape(options)
@@ -66,28 +64,3 @@ def open_run(folder: Path) -> Run:
         raise ValueError(f"{saved[-1]} does not fit {config}: {faults}")
     generator.load_state_dict(weights["generator"])
     return Run(options, sample_rate, steps_done(saved[-1]), generator.eval(), mel, saved[-1])
-
-
-def _settings(entries: Any) -> Settings:
-    if not isinstance(entries, dict):
-        raise TypeError(f"options must be an object, got {type(entries).__name__}")
-    types = get_type_hints(Settings)
-    known: dict[str, Any] = {key: value for key, value in entries.items() if key in types}
-    for key, value in known.items():
-        if not _fits(value, types[key]):
-            kind = types[key].__name__ if isinstance(types[key], type) else types[key]
-            raise TypeError(f"{key} must be {kind}, got {value!r}")
-        if types[key] in (Path, float):
-            known[key] = types[key](value)
-    return Settings(**known)
-
-
-def _fits(value: Any, annotation: Any) -> bool:
-    """Say whether a value of JSON is of the type that an option is declared with."""
-    if get_origin(annotation) is Literal:
-        return value in get_args(annotation)
-    if get_args(annotation):  # a union
-        return any(_fits(value, one) for one in get_args(annotation))
-    if annotation is float:
-        return type(value) in (int, float) and math.isfinite(value)
-    return type(value) is (str if annotation is Path else annotation)
