@@ -2,5 +2,5 @@
 
 import os
 
-# Read when onnxruntime is loaded; its switch in Python comes too late. Wheels for Linux have it, at least since 1.32.
+# Read when onnxruntime is loaded; its switch in Python comes too late. Wheels for Linux have telemetry: 1.32, not 1.23.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
