@@ -241,4 +241,7 @@ def shuffle(x: Tensor, stride: tuple[int, ...], skip: Sequence[int] | None = Non
             now = phases.narrow(frames, 0, whole).narrow(phase, n, stride[d] - n)
             later = phases.narrow(frames, 1, whole).narrow(phase, 0, n)
             phases = torch.cat([now, later], phase)
+    if math.prod(stride) > 1 and not any(skip or ()):
+        # What `reshape` would do too; but torch 2.9 asks whether there is one frame, and then exports no other answer.
+        phases = phases.clone(memory_format=torch.contiguous_format)
     return phases.reshape(*phases.shape[:lead], *(phases.shape[lead + 2 * d] * s for d, s in enumerate(stride)))
