@@ -34,7 +34,7 @@ class Geometry(NamedTuple):
     origin: tuple[int, ...]
     groups: int
 
-    @property
+    # No property: torch 2.9 does not trace those of named tuples.
     def context(self) -> list[tuple[int, int]]:
         """Input frames before and after its own that one output frame depends on."""
         return [
@@ -145,7 +145,7 @@ def run(
         return run(x.unsqueeze(0), weight, geometry, bias, padding_mode, engine).squeeze(0)
     reach = [(0, 0)] * axes  # the operator itself takes what lies outside as zero
     if padding_mode != "zeros":
-        reach = geometry.context
+        reach = geometry.context()
         x = extend(x, reach, padding_mode)
     return compute(x, weight, geometry, bias, reach, engine)
 

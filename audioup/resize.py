@@ -81,7 +81,7 @@ class ResizeConv(FixedModule, UpsamplingLayer):
             return super().forward(x)
         check_input(x, self.in_channels, self.axes)
         weight = self.weight  # once: a parametrisation computes it at every mention
-        reach = self._geometry.context
+        reach = self._geometry.context()
         z = extend(x, reach, self.padding_mode)
         for axis, (left, _) in enumerate(reach):
             z = self._interpolate(z, axis, self._fixed(f"filter_{axis}", weight))
