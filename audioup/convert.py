@@ -254,8 +254,8 @@ def _take_over(layer: UpsamplingLayer, source: Source) -> Converted:
     error = float((kernel - wanted).square().sum()) + lost
     sound = layer.axes == 1
     notes = [source.note] if source.note else []
-    ahead = max(after for _, after in layer._geometry.context)
-    if ahead and not any(after for _, after in source.geometry.context):
+    ahead = max(after for _, after in layer._geometry.context())
+    if ahead and not any(after for _, after in source.geometry.context()):
         notes.append(f"it looks {ahead} frames ahead now, and did not before")
     return Converted(
         source.name,

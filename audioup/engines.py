@@ -34,7 +34,7 @@ class Geometry(NamedTuple):
     origin: tuple[int, ...]
     groups: int
 
-    @property
+    # No property: torch 2.9 does not trace those of named tuples.
     def context(self) -> list[tuple[int, int]]:
         """Input frames before and after its own that one output frame depends on."""
         return [
@@ -145,7 +145,7 @@ def run(
         return run(x.unsqueeze(0), weight, geometry, bias, padding_mode, engine).squeeze(0)
     reach = [(0, 0)] * axes  # the operator itself takes what lies outside as zero
     if padding_mode != "zeros":
-        reach = geometry.context
+        reach = geometry.context()
         x = extend(x, reach, padding_mode)
     return compute(x, weight, geometry, bias, reach, engine)
 
@@ -241,4 +241,7 @@ def shuffle(x: Tensor, stride: tuple[int, ...], skip: Sequence[int] | None = Non
             now = phases.narrow(frames, 0, whole).narrow(phase, n, stride[d] - n)
             later = phases.narrow(frames, 1, whole).narrow(phase, 0, n)
             phases = torch.cat([now, later], phase)
+    if math.prod(stride) > 1 and not any(skip or ()):
+        # What `reshape` would do too; but torch 2.9 asks whether there is one frame, and then exports no other answer.
+        phases = phases.clone(memory_format=torch.contiguous_format)
     return phases.reshape(*phases.shape[:lead], *(phases.shape[lead + 2 * d] * s for d, s in enumerate(stride)))

@@ -116,7 +116,7 @@ def resolve(module: nn.Module) -> None:
 
 def _plain(layer: UpsamplingLayer) -> nn.Module:
     axes, geometry, kernel = layer.axes, layer._geometry, layer.kernel().detach()
-    reach = [(0, 0)] * axes if layer.padding_mode == "zeros" else geometry.context
+    reach = [(0, 0)] * axes if layer.padding_mode == "zeros" else geometry.context()
     surplus = geometry.surplus(reach)
     # Taps of zero make up for samples that are missing, so that the bias reaches them too.
     kernel = F.pad(kernel, [max(0, -n) for both in reversed(surplus) for n in both])

@@ -191,7 +191,7 @@ def context(kernel_length: int, stride: int, origin: int) -> tuple[int, int]:
         (1, 1)
     """
     check_positive("stride", stride)
-    return engines.Geometry((kernel_length,), (stride,), (origin,), 1).context[0]
+    return engines.Geometry((kernel_length,), (stride,), (origin,), 1).context()[0]
 
 
 def _upsample(

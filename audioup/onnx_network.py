@@ -8,6 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import audioup.telemetry  # noqa: F401
+
+# isort: split
 import onnx
 import onnxruntime
 import torch

@@ -1,6 +1,5 @@
 """Resize-convolution: interpolation by a fixed filter, then a learned convolution at the output rate, in one kernel."""
 
-import itertools
 import math
 
 import torch
@@ -82,7 +81,7 @@ class ResizeConv(FixedModule, UpsamplingLayer):
             return super().forward(x)
         check_input(x, self.in_channels, self.axes)
         weight = self.weight  # once: a parametrisation computes it at every mention
-        reach = self._geometry.context
+        reach = self._geometry.context()
         z = extend(x, reach, self.padding_mode)
         for axis, (left, _) in enumerate(reach):
             z = self._interpolate(z, axis, self._fixed(f"filter_{axis}", weight))
@@ -112,8 +111,8 @@ class ResizeConv(FixedModule, UpsamplingLayer):
     def _fewer_when_separable(self) -> bool:
         # Multiply-adds for each input channel and sample; the second axis is interpolated at the rate of the first.
         outputs = self.out_channels // self.groups
-        rates = itertools.accumulate(self.strides, initial=1)
-        interpolation = sum(length * rate for length, rate in zip(self._filter_lengths, rates, strict=False))
+        rates = (1, *self.strides[:-1])
+        interpolation = sum(length * rate for length, rate in zip(self._filter_lengths, rates, strict=True))
         convolution = outputs * math.prod(self.kernel_sizes) * math.prod(self.strides)
         return interpolation + convolution < outputs * math.prod(self.kernel_lengths)
 

@@ -85,7 +85,7 @@ def transposed_convolution(
     # length + output_padding - 2 crop, for which frames of zeros follow the last.
     after = max(0, -((crop + s - length - _number(output_padding)) // s))
     geometry = Geometry((length,), (s,), (0,), groups)
-    reach, _ = geometry.context[0]
+    reach, _ = geometry.context()[0]
     # The polyphase engine of a causal kernel whose context is at hand: a convolution without padding, interleaved.
     phases = arrange(kernel, geometry, "polyphase")
     phase_bias = None if bias is None else bias.repeat_interleave(s)

@@ -264,6 +264,8 @@ def test_without_a_batch():
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:The tensor attribute self.weight was assigned")
 @either_form
 def test_old_weight_norm(folded):
+    if not folded and torch.__version__.startswith("2.9."):
+        pytest.skip("torch 2.9 exports no forward pre-hooks that set attributes: fold first")
     check_export(lambda: nn.utils.weight_norm(SOUND["resize"]()), folded)
 
 
@@ -279,8 +281,10 @@ def test_what_is_too_short(padding_mode):
         program(x)
     ((_, session),) = check_onnx([build])
     if padding_mode == "reflect":
-        with pytest.raises(Exception, match="Pad reflect"):
-            session.run(None, {"x": x.numpy()})
+        # The newest onnxruntime for Python 3.10 is 1.23, and refuses nothing; 1.32 does.
+        if tuple(map(int, onnxruntime.__version__.split(".")[:2])) > (1, 23):
+            with pytest.raises(Exception, match="Pad reflect"):
+                session.run(None, {"x": x.numpy()})
     else:
         assert session.run(None, {"x": x.numpy()})[0].shape == (1, 6, 4 * (shortest - 1))
     # Left to itself, torch.export finds the least length, and asks for it.

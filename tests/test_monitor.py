@@ -5,6 +5,7 @@ import math
 import pytest
 import reference
 import torch
+from conversions import old_weight_norm
 from reference import noise
 from torch import nn
 
@@ -130,6 +131,6 @@ def test_the_monitor_follows_in_any_mode():
 
 
 def test_old_weight_norm_is_read_as_the_next_run_will_use_it():
-    layer = torch.nn.utils.weight_norm(torch.nn.ConvTranspose1d(1, 1, 3, 2, bias=False))
+    layer = old_weight_norm(torch.nn.ConvTranspose1d(1, 1, 3, 2, bias=False))
     layer.load_state_dict({"weight_g": torch.full((1, 1, 1), 3**0.5), "weight_v": torch.ones(1, 1, 3)})
     assert tonal_fractions(layer)["tonal_fraction_db/"] == pytest.approx(-10, abs=1e-5)

@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 import reference
 import torch
+from conversions import old_weight_norm
 from reference import assert_close, noise
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -21,7 +22,7 @@ LAYERS = {
     "resize": partial(ResizeConv1d, 3, 4, 5, 4),
     "normed": lambda **options: weight_norm(ResizeConv1d(3, 4, 5, 4, mode="linear", **options)),
     "regular": lambda **options: regular(weight_norm(TransposedConv1d(3, 4, 8, 4, **options))),
-    "old norm": lambda **options: nn.utils.weight_norm(ResizeConv1d(3, 4, 5, 4, **options)),
+    "old norm": lambda **options: old_weight_norm(ResizeConv1d(3, 4, 5, 4, **options)),
 }
 every_layer = pytest.mark.parametrize("build", LAYERS.values(), ids=LAYERS)
 both_engines = pytest.mark.parametrize("engine", ["transposed", "polyphase"])

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from conversions import old_weight_norm
 from torch import nn
 
 from audioup import ResizeConv1d, SubPixelConv1d, SubPixelConv2d, TransposedConv1d, regular, regularity_order
@@ -31,7 +32,7 @@ class HiFiGan(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "norm", [lambda m: m, nn.utils.weight_norm, nn.utils.parametrizations.weight_norm], ids=["plain", "old", "new"]
+    "norm", [lambda m: m, old_weight_norm, nn.utils.parametrizations.weight_norm], ids=["plain", "old", "new"]
 )
 def test_transposed_convolutions_are_told_by_their_bias_and_name(norm) -> None:
     torch.manual_seed(0)

@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Literal
 
+import audioup.telemetry  # noqa: F401
+
+# isort: split
 import auraloss
 import librosa
 import numpy as np

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import audioup.telemetry  # noqa: F401
 from vocoder.mel import CLAMP
 from vocoder.runs import Run
 
