@@ -30,7 +30,7 @@ from vocoder.checkpoint import drafts, place_of
 from vocoder.data import Corpus, listing_digest, open_corpus
 from vocoder.options import Options, Settings, begun_with, plain, resolve
 from vocoder.report import check_readable, format_report, generate_held_out, write_report
-from vocoder.segments import Segments
+from vocoder.segments import ClipWarning, Segments
 from vocoder.skipped import list_skipped, say_skipped, say_unreadable
 from vocoder.trainer import Trainer
 
@@ -167,6 +167,7 @@ def learn(fabric: Fabric, options: Settings, folder: Path, corpus: Corpus | None
         fabric.world_size,
     )
     with warnings.catch_warnings():
+        warnings.simplefilter("always", ClipWarning)  # each is about another one
         warnings.showwarning = lambda message, *_: tqdm.write(f"train_vocoder: {message}", file=sys.stderr)
         train(trainer, segments, corpus, folder)
     segments.agree(lambda marks: largest(fabric, marks))

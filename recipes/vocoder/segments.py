@@ -16,6 +16,10 @@ CLIPPED = len(REASONS) + 1  # mark of a clip; 0 is none, and the reasons count f
 WARNED = 10  # clips that are warned about as they are met, by each process
 
 
+class ClipWarning(UserWarning):
+    """A clip cannot be used, and the next one is."""
+
+
 class Segments(torch.utils.data.Dataset[torch.Tensor]):
     """Cut training batches out of clips: item `step` is a float32 tensor (batch_size / world_size, segment_size).
 
@@ -129,7 +133,7 @@ class Segments(torch.utils.data.Dataset[torch.Tensor]):
                 self._warned += 1
                 if self._warned <= WARNED:
                     last = "; further ones are named at the end" if self._warned == WARNED else ""
-                    warnings.warn(f"{error}; the next clip is used in its place{last}", stacklevel=3)
+                    warnings.warn(f"{error}; the next clip is used in its place{last}", ClipWarning, stacklevel=3)
                 continue
             if clipped:
                 self._marks[i] = CLIPPED
