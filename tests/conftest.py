@@ -1,6 +1,5 @@
 """What holds for every test."""
 
-import os
 from collections.abc import Iterator
 
 import network
@@ -9,8 +8,6 @@ import pytest
 import audioup.telemetry  # noqa: F401
 
 network.install()
-if "PYTEST_XDIST_WORKER" in os.environ:  # there are as many workers as cores: one thread each, also in what they start
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)

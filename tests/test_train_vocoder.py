@@ -294,6 +294,7 @@ def test_what_the_report_needs_is_checked_before_training(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.filterwarnings("default:.*the next clip is used in its place")
 def test_a_recording_that_proves_unreadable_in_training_is_counted(
     tmp_path: Path, recordings: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
