@@ -119,7 +119,7 @@ def trained(width: int) -> tuple[nn.Module, torch.optim.Optimizer]:
 def test_restoring_checks_networks_and_what_optimizers_keep(tmp_path):
     network, optimizer = trained(2)
     weights = {"generator": network.state_dict()}
-    state = {"optimizers": {"generator": optimizer.state_dict()}}
+    state = {"seconds": 1.0, "optimizers": {"generator": optimizer.state_dict()}}
     other, its_optimizer = trained(2)
     restore(tmp_path, weights, state, {"generator": other}, {"generator": its_optimizer})
     assert torch.equal(other.weight, network.weight)
@@ -135,4 +135,8 @@ def test_restoring_checks_networks_and_what_optimizers_keep(tmp_path):
         {"generator": {"state": 3, "param_groups": []}},
     ):
         with pytest.raises(ValueError, match="has no state for the optimizer of generator"):
-            restore(tmp_path, weights, {"optimizers": wrong}, {"generator": other}, {"generator": its_optimizer})
+            restore(
+                tmp_path, weights, {**state, "optimizers": wrong}, {"generator": other}, {"generator": its_optimizer}
+            )
+    with pytest.raises(ValueError, match="has no seconds"):
+        restore(tmp_path, weights, {"optimizers": {}}, {"generator": other}, {"generator": its_optimizer})
