@@ -16,6 +16,7 @@ import reference
 import soundfile
 import torch
 from reference import assert_close, noise
+from spoilt import overwrite
 from vocoder import onnx_file
 from vocoder.checkpoint import load_checkpoint, save_checkpoint
 from vocoder.model import Generator
@@ -178,7 +179,7 @@ def test_a_generator_without_sound_is_refused(tmp_path: Path, capsys: pytest.Cap
     weights, _ = load_checkpoint(folder / "checkpoints" / "step-000006", ("generator",))
     for key in ("conv_post.bias", "conv_post.parametrizations.weight.original0"):
         weights["generator"][key].fill_(value)
-    save_checkpoint(folder / "checkpoints", 7, weights, {})
+    overwrite(folder / "checkpoints" / "step-000006", weights)
     before = everything(folder)
     assert export_onnx.main([str(folder), *QUICK]) == 2
     assert f"makes a peak of {value:g} of noise, nothing to check" in capsys.readouterr().err
