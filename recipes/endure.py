@@ -19,7 +19,7 @@ import tyro
 from endurance.disk import fill_at_every_stage
 from endurance.kills import kill_at_random
 from endurance.memory import watch
-from endurance.trainings import Training, clear, gan, vocoder
+from endurance.trainings import clear, gan, vocoder
 from tqdm import tqdm
 from training.provenance import commit, versions
 from vocoder.checkpoint import drafts
@@ -83,7 +83,7 @@ def try_all(options: Options) -> dict[str, Any]:
                     folder / "kills",
                     options.kills,
                     options.seed,
-                    lambda bar=bar: bar.update(),  # type: ignore[misc]
+                    bar.update,
                 )
         if options.only in ("all", "disk"):
             with tqdm(total=options.disks, desc=f"{name}, full disks", unit="disk") as bar:
@@ -92,10 +92,10 @@ def try_all(options: Options) -> dict[str, Any]:
                     folder / "disk",
                     options.disks,
                     NETWORKS[training.program],
-                    lambda bar=bar: bar.update(),  # type: ignore[misc]
+                    bar.update,
                 )
     if options.only in ("all", "memory"):
-        long = Training("train_vocoder", vocoder(data, options.memory_steps).options)
+        long = vocoder(data, options.memory_steps)
         with tqdm(total=options.memory_steps, desc="vocoder, memory", unit="step") as bar:
             rows = watch(long, options.out.resolve() / "memory" / "run", 100, lambda step: bar.update(step - bar.n))
         settled = [row["megabytes"] for row in rows if row["step"] >= SETTLED]

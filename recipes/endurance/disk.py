@@ -12,7 +12,7 @@ from endurance.trainings import Training, differences, run
 
 
 def fill_at_every_stage(
-    training: Training, folder: Path, sizes: int, networks: tuple[str, ...], report: Callable[[], None]
+    training: Training, folder: Path, sizes: int, networks: tuple[str, ...], report: Callable[[], object]
 ) -> dict[str, Any]:
     """Train on file systems of several sizes, the largest almost large enough, and then resume with room enough.
 

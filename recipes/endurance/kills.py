@@ -17,7 +17,7 @@ PATIENCE_S = 300.0
 
 
 def kill_at_random(
-    training: Training, folder: Path, trials: int, seed: int, report: Callable[[], None]
+    training: Training, folder: Path, trials: int, seed: int, report: Callable[[], object]
 ) -> dict[str, Any]:
     """Compare trainings that are killed (SIGKILL) over and over with one that is not.
 
