@@ -80,6 +80,7 @@ def convert(
         ValueError: If ``to`` or ``longer`` is out of range.
 
     Example:
+        >>> _ = torch.manual_seed(3)
         >>> model = nn.Sequential(nn.ConvTranspose1d(8, 4, 16, 8, padding=4), nn.LeakyReLU(0.1))
         >>> print(convert(model, to="subpixel"))
         layer  was              is              taps      residual  tone

@@ -1,6 +1,11 @@
 """What holds for every test."""
 
+import os
 from collections.abc import Iterator
+
+# Workers of pytest-xdist, and the programs that they start, share the cores; said before torch and NumPy are loaded.
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
 
 import network
 import pytest

@@ -12,6 +12,7 @@ import reference
 import soundfile
 import torch
 import train_vocoder
+from brief import brief_reports
 from vocoder.data import open_corpus
 from vocoder.discriminators import Discriminators, DiscriminatorShape
 from vocoder.lessons import measure_lessons, name_of, strides_of
@@ -51,8 +52,9 @@ def runs(speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     words = ["--data", str(speech), "--out", str(folder), "--accelerator", "cpu", "--preset", "tiny"]
     words += ["--batch-size", "2", "--segment-size", "2048", "--test-clips", "1", "--steps", "3"]
-    for name, warmup in (("trained", "1"), ("warm", "3")):
-        assert train_vocoder.main([*words, "--name", name, "--warmup-steps", warmup]) == 0
+    with brief_reports():
+        for name, warmup in (("trained", "1"), ("warm", "3")):
+            assert train_vocoder.main([*words, "--name", name, "--warmup-steps", warmup]) == 0
     return folder
 
 

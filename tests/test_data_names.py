@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import train_vocoder
+from brief import brief_reports
 from recordings import RATE, write
 from test_data_found import add_what_decoding_shows, add_what_headers_show, good, noise
 from vocoder.data import open_corpus, safe_name
@@ -109,7 +110,8 @@ def test_a_folder_with_everything_in_it_is_trained_on(tmp_path, capsys):
     write(data / "train" / "clipped.wav", np.clip(noise() * 4, -1, 1))
     options = ["--accelerator", "cpu", "--batch-size", "12", "--segment-size", "2048", "--test-clips", "13"]
     options += ["--steps", "3", "--warmup-steps", "3", "--data", str(data), "--out", str(tmp_path / "runs")]
-    assert train_vocoder.main(options) == 0
+    with brief_reports():
+        assert train_vocoder.main(options) == 0
     printed = capsys.readouterr()
     assert "\x1b" not in printed.out
     assert f"{len(seen)} files skipped: 10 unreadable, 2 empty, 1 cannot be resampled" in printed.out

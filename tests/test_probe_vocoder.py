@@ -11,6 +11,7 @@ import reference
 import soundfile
 import torch
 import train_vocoder
+from brief import brief_reports
 from lightning_fabric import Fabric
 from vocoder.probe_picture import draw_probes
 from vocoder.runs import open_run
@@ -32,7 +33,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sound = 0.2 * np.sin(2 * np.pi * (120 + 20 * i) * np.arange(20000) / 16000)
         soundfile.write(folder / "recordings" / f"{i}.wav", sound + 0.01 * rng.standard_normal(20000), 16000)
     words = [*SIZES, "--steps", "2", "--warmup-steps", "2", "--data", str(folder / "recordings"), "--out", str(folder)]
-    assert train_vocoder.main([*words, "--name", "transposed"]) == 0
+    with brief_reports():
+        assert train_vocoder.main([*words, "--name", "transposed"]) == 0
     return folder
 
 

@@ -1,6 +1,7 @@
 """The repair: what was trained is converted as near as can be, tuned, and the three are compared."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,19 @@ import repair_vocoder
 import soundfile
 import torch
 import train_vocoder
+from brief import brief_reports
 from vocoder.model import UPSAMPLERS, Generator, GeneratorShape
 from vocoder.runs import open_run
 
 from audioup import regularity_order
 
 OPTIONS = ["--accelerator", "cpu", "--test-clips", "1"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _brief() -> Iterator[None]:
+    with brief_reports():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,16 @@ from playwright.sync_api import Page
 from sounds import RATE
 
 STEP_S = 0.02  # that a switch may move the sound by
-RECORDED = 32768  # samples: the most that an analyser keeps
-# What is heard, before the volume: the last samples, and where the page says it is.
+# What is heard, before the volume: the last samples, and where the page says it is. Time is that of the sound since
+# the last key or click: on a busy machine a clock on the wall runs ahead of it.
 RECORD = """() => {
-  const {player} = audioup, analyser = player.context.createAnalyser();
+  const {player} = audioup, {context} = player, analyser = context.createAnalyser();
   analyser.fftSize = 32768;
   player.bus.connect(analyser);
-  window.recorded = () => {
+  let since = 0;
+  for (const kind of ["keydown", "click"]) addEventListener(kind, () => { since = context.currentTime; }, true);
+  window.recordedAfter = (seconds) => {
+    if (context.currentTime < since + seconds) return null;
     const samples = new Float32Array(analyser.fftSize);
     analyser.getFloatTimeDomainData(samples);
     return [Array.from(samples), player.position];
@@ -39,8 +42,9 @@ def begin(page: Page) -> None:
     page.click("#play")
 
 
-def recorded(page: Page) -> tuple[np.ndarray, float]:
-    sound, position = page.evaluate("recorded()")
+def recorded(page: Page, seconds: float) -> tuple[np.ndarray, float]:
+    """Return the last sound, so many seconds of it after the last key or click, and where in the loop that was."""
+    sound, position = page.wait_for_function("(seconds) => recordedAfter(seconds)", arg=seconds).json_value()
     return np.array(sound), position
 
 
@@ -79,10 +83,9 @@ def test_switching_keeps_the_place_and_changes_the_track(folder):
     tracks = tracks_of(folder, clip)
     with opened(folder / "index.html", folder=True) as page:
         begin(page)
-        page.wait_for_timeout(900)
+        recorded(page, 0.9)
         page.keyboard.press("2")
-        page.wait_for_timeout(500)
-        sound, position = recorded(page)
+        sound, position = recorded(page, 0.5)
         at, alike = place(sound[-RATE // 4 :], tracks[1])
         assert alike > 0.999
         assert apart(at + RATE // 4, position, len(tracks[0])) < STEP_S
@@ -95,8 +98,7 @@ def test_switching_keeps_the_place_and_changes_the_track(folder):
         # Nothing is louder than either while it fades.
         assert np.abs(sound).max() <= max(np.abs(track).max() for track in tracks) + 1e-6
         page.click("#tracks button:nth-child(3)")
-        page.wait_for_timeout(400)
-        sound, position = recorded(page)
+        sound, position = recorded(page, 0.4)
         at, alike = place(sound[-RATE // 4 :], tracks[2])
         assert alike > 0.999
         assert apart(at + RATE // 4, position, len(tracks[0])) < STEP_S
@@ -112,8 +114,7 @@ def test_the_tones_alone_are_the_measured_lines(folder):
         begin(page)
         page.keyboard.press(str(track + 1))
         page.keyboard.press("r")
-        page.wait_for_timeout(2300)
-        sound, _ = recorded(page)
+        sound, _ = recorded(page, 2.3)
         sound = sound[-PERIOD * (RATE // PERIOD) :]  # about a second, in whole periods
         lines = 2 * np.abs(np.fft.rfft(sound)) / len(sound)
         expected = np.zeros_like(lines)
@@ -124,8 +125,7 @@ def test_the_tones_alone_are_the_measured_lines(folder):
         assert page.locator("#residual").get_attribute("aria-pressed") == "true"
         # They are locked to the track's first sample, as they are in it.
         page.keyboard.press("r")
-        page.wait_for_timeout(500)
-        sound, _ = recorded(page)
+        sound, _ = recorded(page, 0.5)
         at, alike = place(sound[-RATE // 4 :], tracks[track])
         assert alike > 0.999
         before = sound[-RATE : -3 * RATE // 4]
@@ -151,15 +151,13 @@ def test_a_region_loops_and_without_looping_ends(folder):
             places.append(page.evaluate("audioup.player.position"))
         assert all(0.5 <= at <= 0.8 for at in places)
         assert any(late < early for early, late in itertools.pairwise(places))
-        page.wait_for_timeout(400)
-        sound, position = recorded(page)
+        sound, position = recorded(page, 1)
         part = tracks_of(folder, listing_of(folder)["clips"][0])[0][RATE // 2 : 8 * RATE // 10]
         at, alike = place(sound[-len(part) :], part)
         assert alike > 0.999
         assert apart(at, position - 0.5, len(part)) < STEP_S
         page.uncheck("#loop")
-        page.wait_for_timeout(600)
-        assert page.evaluate("audioup.player.playing") is False
+        page.wait_for_function("() => !audioup.player.playing")
         assert page.locator("#play").inner_text().startswith("Play")
         page.fill("#to", "0.2")  # before the beginning: refused
         page.keyboard.press("Tab")

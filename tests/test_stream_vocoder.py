@@ -13,6 +13,7 @@ import soundfile
 import stream_vocoder
 import torch
 import train_vocoder
+from brief import brief_reports
 from spoilt import overwrite
 from vocoder.checkpoint import load_checkpoint
 from vocoder.runs import open_run
@@ -31,8 +32,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sound = 0.2 * np.sin(2 * np.pi * (120 + 20 * i) * np.arange(16000) / 16000)
         soundfile.write(folder / "recordings" / f"{i}.wav", sound + 0.01 * rng.standard_normal(16000), 16000)
     data = ["--data", str(folder / "recordings"), "--out", str(folder), "--preset", "tiny"]
-    assert train_vocoder.main([*SHORT, *STEPS, *data, "--name", "plain"]) == 0
-    assert train_vocoder.main([*SHORT, *STEPS, *data, "--name", "noisy", "--upsampler", "resize-linear"]) == 0
+    with brief_reports():
+        assert train_vocoder.main([*SHORT, *STEPS, *data, "--name", "plain"]) == 0
+        assert train_vocoder.main([*SHORT, *STEPS, *data, "--name", "noisy", "--upsampler", "resize-linear"]) == 0
     return folder
 
 

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 import train_gan
 import train_vocoder
+from brief import brief_reports
 from endurance.disk import fill_at_every_stage
 from endurance.kills import kill_at_random
 from endurance.trainings import RECIPES, differences, gan, vocoder
@@ -23,6 +25,12 @@ from vocoder.trainer import Trainer
 
 STEPS = 8
 PROGRAMS = {"vocoder": train_vocoder, "gan": train_gan}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _brief() -> Iterator[None]:
+    with brief_reports():
+        yield
 
 
 @pytest.fixture(scope="module")

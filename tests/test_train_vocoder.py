@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import endure
 import numpy as np
 import pytest
 import soundfile
 import torch
 import train_vocoder
+from brief import brief_reports
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from vocoder.runs import open_run
@@ -27,13 +30,7 @@ SHORT = [*SMALL, "--steps", "6", "--warmup-steps", "2", "--save-every", "2", "--
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("recordings")
-    rng = np.random.default_rng(0)
-    for i in range(6):
-        time_s = np.arange(16000) / 16000
-        voiced = np.sin(2 * np.pi * (120 + 20 * i) * time_s) * (0.5 + 0.5 * np.sin(2 * np.pi * 3 * time_s))
-        soundfile.write(folder / f"{i}.wav", 0.2 * voiced + 0.01 * rng.standard_normal(16000), 16000)
-    return folder
+    return endure.recordings(tmp_path_factory.mktemp("recordings"))
 
 
 def run(folder: Path, recordings: Path, name: str, *options: str) -> int:
@@ -49,6 +46,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory, recordings: Path) -> Path
     folder = tmp_path_factory.mktemp("runs")
     assert run(folder, recordings, "whole") == 0
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _brief(finished: Path) -> Iterator[None]:
+    """But for that of the finished run."""
+    with brief_reports():
+        yield
 
 
 def test_a_run_leaves_sound_pictures_numbers_and_curves(finished: Path) -> None:

@@ -99,8 +99,9 @@ class Worker:
 
     def _listen(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self._lines.put(line)
+        with self.process.stdout as said:
+            for line in said:
+                self._lines.put(line)
         self._lines.put("")
 
     def says(self, computing: float = math.inf) -> dict[str, Any] | None:
