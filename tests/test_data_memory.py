@@ -1,5 +1,6 @@
 """Reading training segments takes no more memory after 2,000 steps than after 500."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -42,7 +43,8 @@ def test_two_thousand_steps_do_not_grow(tmp_path, workers):
         write(tmp_path / "data" / f"{i}.flac", rng.uniform(-0.5, 0.5, 4 * rate), rate=rate)
     write(tmp_path / "data" / "silent.wav", 0.0, rate=RATE)
     command = [sys.executable, "-c", PROGRAM, str(tmp_path / "data"), str(tmp_path / "cache"), str(workers)]
-    words = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # pytest knows where the recipes are
+    words = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.split()
     *resident_mb, unreadable = map(float, words)
     print(f"{workers} workers: {resident_mb} MB at steps 1, 500, 1000, 1500, 1990")
     assert unreadable == 1
