@@ -27,8 +27,8 @@ from vocoder.checkpoint import drafts
 from audioup.table import table
 
 NETWORKS = {"train_vocoder": ("generator", "discriminators"), "train_gan": ("generator", "discriminator", "mean")}
-MOST_GROWN_MB = 32.0  # in 1,500 steps
-SETTLED = 500  # steps after which memory should no longer grow
+MOST_GROWN_MB = 16.0  # in 1,500 steps
+SETTLED = 500  # steps after which memory should no longer grow; discriminators are trained before
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def try_all(options: Options) -> dict[str, Any]:
                     bar.update,
                 )
     if options.only in ("all", "memory"):
-        long = vocoder(data, options.memory_steps)
+        long = vocoder(data, options.memory_steps, "--warmup-steps", str(SETTLED // 2))
         with tqdm(total=options.memory_steps, desc="vocoder, memory", unit="step") as bar:
             rows = watch(long, options.out.resolve() / "memory" / "run", 100, lambda step: bar.update(step - bar.n))
         settled = [row["megabytes"] for row in rows if row["step"] >= SETTLED]
