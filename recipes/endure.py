@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import soundfile
 import tyro
-from endurance.disk import fill_at_every_stage
+from endurance.disk import check_mounting, fill_at_every_stage
 from endurance.kills import kill_at_random
 from endurance.memory import watch
 from endurance.trainings import clear, gan, vocoder
@@ -42,7 +42,7 @@ class Options:
     kill_steps: int = 24
     """Of a training that is killed."""
     disks: int = 12
-    """File systems that are too small, of each program; they take Linux and root."""
+    """File systems that are too small, of each program; they take Linux and root: without, --only kills or memory."""
     memory_steps: int = 2000
     """Of the training whose memory is watched; above 500."""
     seed: int = 0
@@ -63,7 +63,7 @@ def recordings(folder: Path) -> Path:
 
 
 def try_all(options: Options) -> dict[str, Any]:
-    """Run the trials that are asked for; return the numbers."""
+    """Run the trials that are asked for, keeping the numbers as they come; return them."""
     marker = options.out / "endurance.json"
     if options.out.exists() and not marker.exists() and any(options.out.iterdir()):
         raise ValueError(f"--out {options.out} holds something else, which would be removed")
@@ -71,8 +71,15 @@ def try_all(options: Options) -> dict[str, Any]:
     options.out.mkdir(parents=True)
     marker.write_text("{}\n", encoding="utf-8")
     data = recordings(options.out.resolve() / "recordings")
+    if options.only in ("all", "disk"):
+        check_mounting(options.out / "mounted")  # before the rest has taken its time
     trainings = {"vocoder": vocoder(data, options.kill_steps), "gan": gan(options.kill_steps)}
     found: dict[str, Any] = {"versions": versions(), "commit": commit(), "seed": options.seed}
+
+    def keep() -> None:
+        with drafts(marker) as (draft,):
+            draft.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
     for name, training in trainings.items():
         folder = options.out.resolve() / name
         found[name] = {}
@@ -85,6 +92,7 @@ def try_all(options: Options) -> dict[str, Any]:
                     options.seed,
                     bar.update,
                 )
+            keep()
         if options.only in ("all", "disk"):
             with tqdm(total=options.disks, desc=f"{name}, full disks", unit="disk") as bar:
                 found[name]["disk"] = fill_at_every_stage(
@@ -94,12 +102,14 @@ def try_all(options: Options) -> dict[str, Any]:
                     NETWORKS[training.program],
                     bar.update,
                 )
+            keep()
     if options.only in ("all", "memory"):
         long = vocoder(data, options.memory_steps, "--warmup-steps", str(SETTLED // 2))
         with tqdm(total=options.memory_steps, desc="vocoder, memory", unit="step") as bar:
             rows = watch(long, options.out.resolve() / "memory" / "run", 100, lambda step: bar.update(step - bar.n))
         settled = [row["megabytes"] for row in rows if row["step"] >= SETTLED]
         found["vocoder"]["memory"] = {"rows": rows, "grown_mb": round(max(settled[1:]) - settled[0], 1)}
+        keep()
     return found
 
 
@@ -135,8 +145,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.kills < 1 or options.kill_steps < 4 or options.disks < 1 or options.memory_steps <= SETTLED + 200:
             raise ValueError(f"--kills, --disks from 1, --kill-steps from 4, --memory-steps above {SETTLED + 200}")
         found = try_all(options)
-        with drafts(options.out / "endurance.json") as (draft,):
-            draft.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     except (ValueError, OSError) as error:
         print(f"endure: {error}", file=sys.stderr)
         return 2

@@ -65,6 +65,12 @@ def fill_at_every_stage(
     return {**counts, "faults": faults}
 
 
+def check_mounting(folder: Path) -> None:
+    """Raise `OSError` if no file system can be made in a folder."""
+    with _file_system(folder, 64):
+        pass
+
+
 @contextlib.contextmanager
 def _file_system(place: Path, kilobytes: int) -> Iterator[Callable[[], None]]:
     place.mkdir(parents=True)
@@ -78,5 +84,7 @@ def _file_system(place: Path, kilobytes: int) -> Iterator[Callable[[], None]]:
 def _do(*words: str) -> None:
     try:
         subprocess.run(words, check=True, capture_output=True, text=True)
+    except FileNotFoundError as error:
+        raise OSError(f"there is no {words[0]} here: small file systems take Linux") from error
     except subprocess.CalledProcessError as error:
-        raise OSError(f"{' '.join(words)}: {error.stderr.strip()}") from error
+        raise OSError(f"{' '.join(words)}: {error.stderr.splitlines()[0]} (it takes root)") from error
