@@ -44,7 +44,7 @@ class Options:
     disks: int = 12
     """File systems that are too small, of each program; they take Linux and root: without, --only kills or memory."""
     memory_steps: int = 2000
-    """Of the training whose memory is watched; above 500."""
+    """Of the training whose memory is watched; above 700."""
     seed: int = 0
     """Decides when to kill."""
     out: Path = Path("runs/endurance")

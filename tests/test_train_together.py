@@ -44,14 +44,19 @@ def assert_same(one: dict[str, np.ndarray], other: dict[str, np.ndarray], steps:
         np.testing.assert_allclose(other[tag], values, rtol=1e-6, err_msg=tag)  # TensorBoard keeps float32
 
 
+def assert_same_reports(folder: Path, processes: dict[str, int]) -> None:
+    reports = [json.loads((folder / name / "report.json").read_text()) for name in processes]
+    assert [report["processes"] for report in reports] == list(processes.values())
+    for report in reports[1:]:
+        assert report["metrics"]["mel_l1"] == pytest.approx(reports[0]["metrics"]["mel_l1"], rel=1e-6)
+
+
 def test_a_vocoder_in_two_processes_and_parts_is_that_of_one(voices: Path, tmp_path: Path) -> None:
     options = [*VOCODER, "--data", str(voices)]
     alone = train("train_vocoder", tmp_path, "alone", *options)
     both = train("train_vocoder", tmp_path, "both", *options, "--devices", "2", "--accumulate", "2")
     assert_same(alone, both, LOSSES)
-    reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("alone", "both")]
-    assert [report["processes"] for report in reports] == [1, 2]
-    assert reports[1]["metrics"]["mel_l1"] == pytest.approx(reports[0]["metrics"]["mel_l1"], rel=1e-6)
+    assert_same_reports(tmp_path, {"alone": 1, "both": 2})
 
 
 @pytest.mark.slow
@@ -63,6 +68,7 @@ def test_a_vocoder_in_two_processes_or_in_parts_or_resumed_by_one_is_that_of_one
     train("train_vocoder", tmp_path, "both", *options, "--devices", "2", "--accumulate", "2", "--steps", "12")
     again = ["--resume", "--devices", "1", "--accumulate", "1", "--steps", "20"]
     assert_same(alone, train("train_vocoder", tmp_path, "both", *again), LOSSES)
+    assert_same_reports(tmp_path, {"alone": 1, "two": 2, "parts": 1, "both": 1})
 
 
 def test_a_gan_in_two_processes_is_that_of_one(tmp_path: Path) -> None:

@@ -87,4 +87,5 @@ def _do(*words: str) -> None:
     except FileNotFoundError as error:
         raise OSError(f"there is no {words[0]} here: small file systems take Linux") from error
     except subprocess.CalledProcessError as error:
-        raise OSError(f"{' '.join(words)}: {error.stderr.splitlines()[0]} (it takes root)") from error
+        said = error.stderr.partition("\n")[0]
+        raise OSError(f"{' '.join(words)}: {said} (it takes root)") from error
